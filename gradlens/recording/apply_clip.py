@@ -1,0 +1,85 @@
+"""Deciding and applying a clip between ``backward`` and the optimizer's update."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradlens.clipping import ClipRule, Measured
+from gradlens.recording.device_rules import device_rule
+from gradlens.recording.norms import global_norm
+
+
+class Clipper:
+    """One clip rule at work on one training, with its state.
+
+    On the CPU the host rule runs; elsewhere its device twin, so that no step waits for the device.
+
+    Args:
+        rule: the rule.
+        device: where the norms are.
+
+    Raises:
+        ValueError: if the rule cannot run on the device.
+    """
+
+    def __init__(self, rule: ClipRule, device: torch.device) -> None:
+        self._rule = rule
+        self._state = rule.init(1)
+        self._twin = None if device.type == "cpu" else device_rule(rule)
+
+    def clip(self, gradients: Sequence[Tensor], norms: Tensor, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """Clip gradients in place.
+
+        Args:
+            gradients: those the optimizer is about to use; with none of them, nothing happens.
+            norms: (n,) norms whose L2 norm is the global gradient norm.
+            optimizer: for its learning rate.
+
+        Returns:
+            The columns of the step's row that say what was done, as 0-d tensors.
+        """
+        if not gradients:
+            return {}
+        norm = global_norm(norms)
+        coefficient, threshold = self._decide(norm, optimizer)
+        scale_gradients(gradients, coefficient)
+        return {
+            "grad_norm_clipped": norm * coefficient,
+            "clip_threshold": threshold,
+            "clip_coef": coefficient,
+            "clipped": torch.isfinite(norm) & (norm > threshold),
+            "clip_source": "observed",
+        }
+
+    def _decide(self, norm: Tensor, optimizer: torch.optim.Optimizer) -> tuple[Tensor, Tensor]:
+        if self._twin is not None:
+            return self._twin(norm)
+        measured = Measured(norm.reshape(1).numpy(), lr=float(optimizer.param_groups[0]["lr"]))
+        clip, self._state = self._rule.update(measured, self._state)
+        return torch.tensor(clip.coefficients[0]), torch.tensor(clip.thresholds[0])
+
+
+def scale_gradients(gradients: Sequence[Tensor], coefficient: Tensor) -> None:
+    """Multiply gradients in place by one factor, exactly: g <- c g, nothing added to a denominator.
+
+    Args:
+        gradients: of any dtype, dense or sparse.
+        coefficient: 0-d tensor; 1 leaves every bit as it is.
+
+    >>> g = torch.tensor([3.0, 4.0])
+    >>> scale_gradients([g], torch.tensor(0.5))
+    >>> g.tolist()
+    [1.5, 2.0]
+    """
+    if coefficient.device.type != "cpu":
+        for gradient in gradients:
+            gradient.mul_(coefficient.to(gradient.device, torch.float32))
+        return
+    factor = coefficient.item()
+    if factor != 1.0:
+        for gradient in gradients:
+            gradient.mul_(factor)

@@ -1,0 +1,69 @@
+"""What the recorder refuses at once, in whole sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradlens.clipping import ClipRule
+from gradlens.schedules import Schedule
+from gradlens.schema import STEP_COLUMNS, USER_COLUMNS
+
+
+def check_arguments(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    name: str | None,
+    clip: ClipRule | None,
+    schedules: Mapping[str, Schedule],
+    config: Mapping[str, Any] | None,
+) -> None:
+    """Refuse what cannot be recorded.
+
+    Raises:
+        TypeError: for an argument of the wrong kind.
+        ValueError: for a combination that cannot work.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module; got {type(model).__name__}.")
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"optimizer must be a torch.optim.Optimizer; got {type(optimizer).__name__}.")
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"name must be text; got {type(name).__name__}.")
+    if clip is not None and not isinstance(clip, ClipRule):
+        raise TypeError(
+            f"clip must be a rule such as gradlens.clipping.autoclip(percentile=10), or None; got {clip!r}."
+        )
+    if clip is not None and isinstance(optimizer, torch.optim.LBFGS):
+        raise ValueError(
+            "LBFGS evaluates its closure several times in a step; a clip inside its line search is not defined. "
+            "Use clip=None to observe."
+        )
+    for schedule_name, schedule in schedules.items():
+        if not callable(schedule):
+            raise TypeError(f"{schedule_name} must be a schedule such as gradlens.every(10); got {schedule!r}.")
+        schedule(0)
+    if config is not None and not isinstance(config, Mapping):
+        raise TypeError(f"config must be a mapping such as a dict; got {type(config).__name__}.")
+
+
+def check_logged(scalars: Mapping[str, Any]) -> None:
+    """Refuse what ``recorder.log`` cannot store.
+
+    Raises:
+        TypeError: for a value that is not a number or a one-element tensor.
+        ValueError: for a name that gradlens fills itself.
+    """
+    for name, value in scalars.items():
+        if name in STEP_COLUMNS and name not in USER_COLUMNS:
+            raise ValueError(f"{name!r} is a column that gradlens fills itself; log your number under another name.")
+        if isinstance(value, Tensor):
+            if value.numel() != 1 or value.is_complex():
+                raise TypeError(
+                    f"log({name}=...) takes a number or a tensor with one element; got {tuple(value.shape)}."
+                )
+        elif not hasattr(value, "__float__"):
+            raise TypeError(f"log({name}=...) takes a number or a tensor with one element; got {type(value).__name__}.")

@@ -1,0 +1,70 @@
+"""What is stored about where a run was recorded: versions, device, precision, optimizer. No names, paths or secrets."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import gradlens
+
+
+def describe_environment(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]) -> dict[str, Any]:
+    """The environment entry of ``run.json``."""
+    device = parameters[0].device
+    return {
+        "gradlens": gradlens.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "precision": sorted({str(parameter.dtype).removeprefix("torch.") for parameter in parameters}),
+        "parameters": sum(parameter.numel() for parameter in parameters),
+        "optimizer": {"class": type(optimizer).__name__, "defaults": plain(optimizer.defaults)},
+    }
+
+
+def describe_parameters(
+    model: nn.Module, optimizer: torch.optim.Optimizer
+) -> list[tuple[str, tuple[int, ...], str, int]]:
+    """(name, shape, dtype, group) of each parameter that the optimizer steps, in its order.
+
+    A parameter that the model does not own is called by its place in the optimizer, as in ``group0.3``.
+    """
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return [
+        (
+            names.get(id(parameter), f"group{group_index}.{index}"),
+            tuple(parameter.shape),
+            str(parameter.dtype).removeprefix("torch."),
+            group_index,
+        )
+        for group_index, group in enumerate(optimizer.param_groups)
+        for index, parameter in enumerate(group["params"])
+    ]
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON: containers copied, numbers and text kept, a non-finite number and anything else as text.
+
+    >>> plain({"lr": 0.1, "betas": (0.9, 0.999), "act": torch.nn.ReLU, "limit": float("inf")})
+    {'lr': 0.1, 'betas': [0.9, 0.999], 'act': "<class 'torch.nn.modules.activation.ReLU'>", 'limit': 'inf'}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, (float, np.floating, np.integer)):
+        number = value.item() if isinstance(value, np.generic) else value
+        return number if math.isfinite(number) else str(number)
+    if isinstance(value, Tensor) and value.numel() == 1 and value.device.type == "cpu":
+        return plain(value.item())
+    return repr(value)[:1000]

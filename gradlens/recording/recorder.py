@@ -1,0 +1,356 @@
+"""The recorder: hooks on an optimizer's step, one row a step.
+
+::
+
+    recorder.loss -> backward -> optimizer.step: [ norms, snapshot, clip ]   update   [ update norm, smoothness ]
+                                                  before the update                    after the update
+
+A row is complete when the next step begins, or at close, so that ``log`` after ``step`` still belongs to it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gradlens.clipping import ClipRule
+from gradlens.recording.apply_clip import Clipper
+from gradlens.recording.arguments import check_arguments, check_logged
+from gradlens.recording.environment import describe_environment, describe_parameters, plain
+from gradlens.recording.probes import Probes
+from gradlens.recording.row_ring import RowRing
+from gradlens.recording.smoothness import first
+from gradlens.recording.step_row import RowFinisher, StepRow
+from gradlens.schedules import Schedule, every, never
+from gradlens.store import RunWriter
+
+logger = logging.getLogger("gradlens")
+
+
+class Recorder:
+    """Records the training dynamics of one model and one optimizer, and clips if asked to.
+
+    Row t holds the gradient at theta_t, the update from theta_t to theta_{t+1} and the smoothness of that segment. With
+    ``clip=None`` the training is bit for bit what it would be without the recorder. On an accelerator no step waits for
+    the device.
+
+    Args:
+        model: names the parameters; its buffers are put back after each smoothness probe.
+        optimizer: its step is hooked; the gradient norm is over the parameters that it steps.
+        root: folder of runs; the run gets a folder of its own inside, ``recorder.path``.
+        name: what people call the run; the model's class name if not given.
+        clip: a rule of ``gradlens.clipping`` to apply, or None to observe only.
+        norms: when to measure gradient norms, global and per parameter. The global norm is also measured at every step
+            that clips or probes smoothness.
+        update: when to measure the update's and the parameters' norms. Costs one copy of the parameters meanwhile.
+        smoothness: when to measure same-batch smoothness. Costs one forward and backward pass a probe, and two copies
+            of the gradients meanwhile; needs the loss to be computed through :meth:`loss`.
+        config: hyper-parameters to store with the run, JSON-like.
+        enabled: False records nothing; the clip, which is part of the training, still acts. The environment variable
+            ``GRADLENS_DISABLED=1`` does the same.
+
+    Attributes:
+        path: the run folder, None if disabled.
+
+    Raises:
+        TypeError: for an argument of the wrong kind.
+        ValueError: for a rule that cannot run here.
+        OSError: if the run folder cannot be made. Recording raises nothing after that: later failures are counted,
+            logged once, and cost rows, never the training.
+
+    >>> import tempfile, torch, gradlens
+    >>> model = torch.nn.Linear(2, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> with tempfile.TemporaryDirectory() as root:
+    ...     with gradlens.Recorder(model, optimizer, root, clip=gradlens.clipping.fixed(0.5)) as recorder:
+    ...         for _ in range(3):
+    ...             optimizer.zero_grad()
+    ...             recorder.loss(lambda x: model(x).square().mean(), torch.ones(4, 2)).backward()
+    ...             optimizer.step()
+    ...     steps, norms = gradlens.open_run(recorder.path).series("grad_norm_clipped")
+    >>> steps.tolist(), bool((norms <= 0.5 + 1e-9).all())
+    ([0, 1, 2], True)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        root: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        clip: ClipRule | None = None,
+        norms: Schedule = every(1),  # noqa: B008 - a pure function
+        update: Schedule = every(10),  # noqa: B008
+        smoothness: Schedule = every(200),  # noqa: B008
+        config: Mapping[str, Any] | None = None,
+        enabled: bool = True,
+    ) -> None:
+        schedules = {"norms": norms, "update": update, "smoothness": smoothness}
+        check_arguments(model, optimizer, name, clip, schedules, config)
+        self._optimizer = optimizer
+        self._probes = Probes(model, optimizer, norms, update, smoothness)
+        self._clipper = None if clip is None else Clipper(clip, self._probes.device)
+        self._ring = RowRing(self._probes.device)
+        self._finish = RowFinisher()
+        self._row: StepRow | None = None
+        self._step = 0
+        self._samples = 0
+        self._acknowledged = -1
+        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+        self._writer: RunWriter | None = None
+        self.path: Path | None = None
+        if enabled and os.environ.get("GRADLENS_DISABLED", "") in ("", "0"):
+            description = {
+                "config": plain(dict(config or {})),
+                "clip": None if clip is None else clip.spec(),
+                "environment": describe_environment(optimizer, self._probes.parameters),
+            }
+            parameters = describe_parameters(model, optimizer)
+            self._writer = RunWriter(Path(root), name or type(model).__name__, description, parameters)
+            self.path = self._writer.path
+            self._at_exit = partial(_close_at_exit, self)
+            atexit.register(self._at_exit)
+        self.attach()
+
+    # ---- what the user calls -----------------------------------------------------------------------------------------
+
+    def loss(self, compute: Callable[..., Any], *inputs: Any, of: int = 1, **named_inputs: Any) -> Any:
+        """Evaluate the loss once and note it.
+
+        The inputs are kept until the step ends, so that a smoothness probe can evaluate the same loss again.
+
+        Args:
+            compute: takes the inputs; returns the loss (a tensor with one element), or a tuple that begins with it.
+                A closure without inputs will do; it sees later values of its names, so use one loss a step then.
+            inputs: passed on to ``compute``; the first dimension of the first tensor among them is the batch size.
+            of: how many micro-batches make up the step: the loss comes back divided by it, and is recorded undivided.
+            named_inputs: passed on to ``compute``.
+
+        Returns:
+            What ``compute`` returned, its loss divided by ``of``.
+
+        Raises:
+            TypeError: if there is no such loss. Whatever ``compute`` raises comes through.
+            ValueError: if ``of`` is not a positive whole number.
+        """
+        if isinstance(of, bool) or not isinstance(of, int) or of < 1:
+            raise ValueError(f"of takes the number of micro-batches in the step, 1 or more; got {of!r}.")
+        call = partial(compute, *inputs, **named_inputs)
+        with self._guard():
+            row = self._open_row()
+            if row is not None:
+                self._probes.loss_begins(row, call, of)
+        result = call()
+        loss = first(result)
+        with self._guard():
+            if self._row is not None:
+                self._note_loss(self._row, loss, (*inputs, *named_inputs.values()))
+        if of == 1:
+            return result
+        return (loss / of, *result[1:]) if isinstance(result, tuple) else loss / of
+
+    def log(self, **scalars: float | Tensor) -> None:
+        """Add numbers of your own to the row of the step under way; after ``step()``, to that of the step just taken.
+
+        Args:
+            scalars: numbers, or tensors with one element, which the host reads later.
+
+        Raises:
+            TypeError: for anything else.
+            ValueError: for a name that gradlens fills itself.
+        """
+        check_logged(scalars)
+        with self._guard():
+            row = self._row or self._open_row()
+            if row is not None:
+                row.scalars.update({name: _kept(value) for name, value in scalars.items()})
+
+    def attach(self) -> None:
+        """Hook into the optimizer's step; done at construction."""
+        if not self._hooks:
+            self._hooks = [
+                self._optimizer.register_step_pre_hook(self._on_step),
+                self._optimizer.register_step_post_hook(self._on_stepped),
+            ]
+
+    def detach(self) -> None:
+        """Take the hooks off: nothing is measured or clipped until :meth:`attach`."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+
+    def close(self, outcome: str = "finished") -> None:
+        """Detach, and write what remains. A second call does nothing.
+
+        Args:
+            outcome: ``"finished"``, or ``"stopped"`` where the training ended early.
+        """
+        self.detach()
+        writer = self._writer
+        if writer is None:
+            return
+        atexit.unregister(self._at_exit)
+        with self._guard():
+            self._end_row()
+            self._drain(everything=True)
+        self._writer = self._row = None
+        writer.close(outcome)
+        self._acknowledged = writer.acknowledged
+        if writer.dropped:
+            logger.warning("gradlens lost %d rows of %s: %s.", writer.dropped, self.path, writer.last_error)
+
+    @property
+    def acknowledged(self) -> int:
+        """Step of the last row that is safe on disk, -1 before the first."""
+        return self._acknowledged if self._writer is None else self._writer.acknowledged
+
+    @property
+    def skipped(self) -> int:
+        """Measurements that failed and were left out."""
+        return self._probes.skipped
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close("finished" if kind is None else "stopped")
+
+    # ---- what the optimizer calls ------------------------------------------------------------------------------------
+
+    def _on_step(
+        self, _optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Before the update. Where there is a closure it is wrapped, since the gradient exists only once it has run."""
+        closure = kwargs["closure"] if "closure" in kwargs else args[1] if len(args) > 1 else None
+        if closure is None:
+            self._before_update()
+            return None
+        evaluations = 0
+
+        def measured() -> Any:
+            nonlocal evaluations
+            result = closure()
+            evaluations += 1
+            if evaluations == 1:  # the gradient at theta_t; a line search may come back with others
+                self._before_update()
+            return result
+
+        if "closure" in kwargs:
+            return args, {**kwargs, "closure": measured}
+        return (args[0], measured, *args[2:]), kwargs
+
+    @torch.no_grad()
+    def _before_update(self) -> None:
+        norm = None
+        with self._guard():
+            row = self._open_row()
+            if row is not None:
+                row.scalars["time"] = time.time()
+                norm = self._probes.before_update(row, clipping=self._clipper is not None)
+        if self._clipper is not None:
+            # Not guarded: a clip that fails is a failure of the training, not of its recording.
+            norms = self._probes.gradient_norms() if norm is None else norm.reshape(1)
+            self._row_scalars(self._clipper.clip(self._probes.gradients(), norms, self._optimizer))
+
+    @torch.no_grad()
+    def _on_stepped(self, _optimizer: torch.optim.Optimizer, _args: object, _kwargs: object) -> None:
+        with self._guard():
+            if self._row is not None:
+                self._row.stepped = True
+                self._step += 1
+                self._probes.after_update(self._row)
+
+    # ---- rows --------------------------------------------------------------------------------------------------------
+
+    def _open_row(self) -> StepRow | None:
+        """The row of the step under way, None if disabled or detached; a step that has ended is sent off first."""
+        if self._writer is None or not self._hooks:
+            return None
+        if self._row is not None and self._row.stepped:
+            self._end_row()
+            self._drain()
+        if self._row is None:
+            self._row = StepRow(self._step)
+        return self._row
+
+    def _row_scalars(self, scalars: Mapping[str, Any]) -> None:
+        if self._row is not None:
+            self._row.scalars |= scalars
+
+    def _note_loss(self, row: StepRow, loss: Tensor, inputs: tuple[Any, ...]) -> None:
+        total = row.scalars.get("loss", 0.0) * row.losses + _kept(loss)
+        row.losses += 1
+        row.scalars |= {"loss": total / row.losses, "micro_batches": row.losses}
+        size = next((len(item) for item in inputs if isinstance(item, Tensor) and item.dim() > 0), None)
+        if size is not None:
+            self._samples += size
+            row.scalars["batch_size"] = row.scalars.get("batch_size", 0) + size
+            row.scalars["samples"] = self._samples
+
+    def _end_row(self) -> None:
+        row, self._row = self._row, None
+        if row is not None and row.stepped:
+            host = {"step": row.step, "smoothness_method": row.smoothness, "overhead_ms": row.overhead * 1e3}
+            self._ring.push({**row.scalars, **host}, row.tensors)
+
+    def _drain(self, *, everything: bool = False) -> None:
+        for arrived in self._ring.drain(everything=everything):
+            if self._writer is not None:
+                tensors = {kind: values.astype(np.float32) for kind, values in arrived.tensors.items()}
+                self._writer.append(self._finish(arrived.scalars), tensors)
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        """Time what is inside, and let no exception of the recording reach the training."""
+        begin = time.perf_counter()
+        try:
+            yield
+        except Exception as error:
+            self._probes.skip("a measurement", self._step, error)
+        if self._row is not None:
+            self._row.overhead += time.perf_counter() - begin
+
+
+def watch(model: nn.Module, optimizer: torch.optim.Optimizer, root: str | os.PathLike[str], **options: Any) -> Recorder:
+    """Record a loop without touching it: hook the optimizer, and close when the process ends.
+
+    The loss is not seen (``recorder.log(loss=loss)`` adds it), so by default no smoothness is measured.
+
+    Args:
+        model: as for :class:`Recorder`.
+        optimizer: as for :class:`Recorder`.
+        root: as for :class:`Recorder`.
+        options: any keyword of :class:`Recorder`.
+
+    Returns:
+        The recorder, attached.
+    """
+    return Recorder(model, optimizer, root, **{"smoothness": never, **options})
+
+
+def _kept(value: float | Tensor) -> float | Tensor:
+    """A number to keep: a tensor on an accelerator as a copy there, anything else as a float."""
+    if isinstance(value, Tensor) and value.device.type != "cpu":
+        return value.detach().reshape(()).clone()
+    return float(value.detach() if isinstance(value, Tensor) else value)
+
+
+def _close_at_exit(recorder: Recorder) -> None:
+    # The interpreter notes an exception that nobody caught; a training that it ended is not a finished one.
+    recorder.close("stopped" if getattr(sys, "last_value", None) is not None else "finished")

@@ -1,0 +1,46 @@
+"""How far one optimizer step moves the parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gradlens.recording.norms import tensor_norms
+
+
+class UpdateProbe:
+    r"""Measures :math:`\\lVert \\theta_{t+1} - \\theta_t \\rVert` of each parameter around a step.
+
+    Memory: one copy of the parameters during a measured step; it is held on to the next only where that one is
+    measured too.
+    """
+
+    def __init__(self) -> None:
+        self._before: list[Tensor] = []
+
+    def before(self, parameters: Sequence[Tensor]) -> None:
+        """Copy the parameters."""
+        if self._before:
+            torch._foreach_copy_(self._before, [parameter.detach() for parameter in parameters])
+        else:
+            self._before = [parameter.detach().clone() for parameter in parameters]
+
+    def after(self, parameters: Sequence[Tensor], device: torch.device, *, keep: bool) -> Tensor:
+        """L2 norm of each parameter's move since :meth:`before`.
+
+        Args:
+            parameters: the same parameters, stepped.
+            device: where the result goes.
+            keep: whether the next step is measured too, so that the copy's memory is worth holding.
+
+        Returns:
+            (parameters,) float64 on ``device``.
+        """
+        for old, parameter in zip(self._before, parameters, strict=True):
+            torch.sub(parameter.detach(), old, out=old)
+        norms = tensor_norms(self._before, device)
+        if not keep:
+            self._before = []
+        return norms

@@ -1,0 +1,259 @@
+r"""The columns of a step record: the only module that spells their names.
+
+A step record is one row saying what one training step did. Row ``t`` holds the gradient at
+:math:`\theta_t`, the update that leads from :math:`\theta_t` to :math:`\theta_{t+1}`, and the
+smoothness of that same segment. The Parquet schema, ``docs/columns.md``, hover texts and axis
+labels all derive from the table below.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+SCHEMA_VERSION: Final = 1
+"""Version of the run folder's format, independent of the package's version."""
+
+DType = Literal["int64", "float64", "bool", "category"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the step table.
+
+    Attributes:
+        name: the column's name on disk, in every table and in every API.
+        dtype: how it is stored; a ``category`` is stored as text and held as a small integer.
+        unit: the unit, ``"1"`` where it has none.
+        meaning: what it says, in one sentence.
+        measured: where in the step it is measured.
+        label: the axis label.
+        categories: the admissible texts of a ``category``.
+    """
+
+    name: str
+    dtype: DType
+    unit: str
+    meaning: str
+    measured: str
+    label: str
+    categories: tuple[str, ...] = ()
+
+
+CLIP_SOURCES: Final = ("observed", "declared", "inferred", "unknown")
+"""How the clip of a row is known: applied by gradlens, named by the user, computed from two norms, or not."""
+
+SAME_BATCH: Final = "same_batch"
+SMOOTHNESS_METHODS: Final = (
+    SAME_BATCH,
+    "none: zero step",
+    "none: no recorder.loss in this step",
+    "none: several losses in this step",
+    "none: gradient is not finite",
+    "none: loss does not repeat",
+    "none: out of memory",
+    "none: probe failed",
+)
+"""The estimator of a row's smoothness or, after ``none:``, the reason why the row has none."""
+
+_COLUMNS: Final = (
+    Column("step", "int64", "1", "Index of the optimizer step, from 0.", "at the optimizer's step", "iteration"),
+    Column(
+        "session",
+        "int64",
+        "1",
+        "Which process's turn at the run wrote the row.",
+        "at the optimizer's step",
+        "session",
+    ),
+    Column("seq", "int64", "1", "Position of the row within its session.", "at the optimizer's step", "row"),
+    Column("time", "float64", "s", "Wall clock, seconds since 1970.", "at the optimizer's step", "time (s)"),
+    Column("epoch", "float64", "1", "Epoch of the training, as logged by the user.", "recorder.log", "epoch"),
+    Column(
+        "samples",
+        "int64",
+        "1",
+        "Training samples seen up to and including this step.",
+        "recorder.loss",
+        "samples",
+    ),
+    Column("tokens", "float64", "1", "Training tokens seen, as logged by the user.", "recorder.log", "tokens"),
+    Column(
+        "loss",
+        "float64",
+        "1",
+        "Training loss at theta_t, the mean over the step's micro-batches.",
+        "recorder.loss",
+        "training loss",
+    ),
+    Column(
+        "lr",
+        "float64",
+        "1",
+        "Learning rate of the first parameter group.",
+        "just before the update",
+        "learning rate",
+    ),
+    Column(
+        "grad_norm",
+        "float64",
+        "1",
+        "Global L2 norm of the gradient at theta_t, unscaled and before any clipping by gradlens.",
+        "just before the update, before the clip",
+        "gradient norm",
+    ),
+    Column(
+        "grad_norm_clipped",
+        "float64",
+        "1",
+        "Global L2 norm of the gradient that the optimizer receives.",
+        "just before the update, after the clip",
+        "gradient norm after clipping",
+    ),
+    Column(
+        "clip_threshold",
+        "float64",
+        "1",
+        "The clip rule's threshold for the global norm.",
+        "just before the update",
+        "clipping threshold",
+    ),
+    Column(
+        "clip_coef",
+        "float64",
+        "1",
+        "Factor by which the clip scaled the gradient, 1 where it did not act.",
+        "just before the update",
+        "clip coefficient",
+    ),
+    Column(
+        "clipped",
+        "bool",
+        "1",
+        "Whether grad_norm was above clip_threshold.",
+        "just before the update",
+        "clipped",
+    ),
+    Column(
+        "clip_source",
+        "category",
+        "1",
+        "How the clip is known.",
+        "just before the update",
+        "clip source",
+        CLIP_SOURCES,
+    ),
+    Column(
+        "update_norm",
+        "float64",
+        "1",
+        "||theta_{t+1} - theta_t||: the step size of the AutoClip paper.",
+        "around the update",
+        "step size",
+    ),
+    Column(
+        "param_norm",
+        "float64",
+        "1",
+        "Global L2 norm of the parameters theta_t.",
+        "just before the update",
+        "parameter norm",
+    ),
+    Column(
+        "smoothness",
+        "float64",
+        "1",
+        "||grad f(theta_{t+1}) - grad f(theta_t)|| / ||theta_{t+1} - theta_t|| on the step's own batch, unclipped.",
+        "around the update",
+        "local smoothness",
+    ),
+    Column(
+        "smoothness_method",
+        "category",
+        "1",
+        "Estimator of the row's smoothness, or the reason why there is none.",
+        "around the update",
+        "smoothness estimator",
+        SMOOTHNESS_METHODS,
+    ),
+    Column(
+        "smoothness_noise",
+        "float64",
+        "1",
+        "The same estimator with the gradient repeated at theta_t in place of theta_{t+1}: its noise floor.",
+        "around the update, on the first and every 16th probe",
+        "smoothness noise floor",
+    ),
+    Column(
+        "batch_size",
+        "int64",
+        "1",
+        "Samples in the step: first dimension of the first tensor given to recorder.loss.",
+        "recorder.loss",
+        "batch size",
+    ),
+    Column("micro_batches", "int64", "1", "Calls of recorder.loss in the step.", "recorder.loss", "micro-batches"),
+    Column(
+        "nonfinite",
+        "int64",
+        "1",
+        "Parameter tensors whose gradient norm is NaN or infinite.",
+        "just before the update",
+        "non-finite gradients",
+    ),
+    Column(
+        "overhead_ms",
+        "float64",
+        "ms",
+        "Host time that gradlens spent in the step, probes included.",
+        "over the whole step",
+        "recorder overhead (ms)",
+    ),
+)
+
+STEP_COLUMNS: Final[dict[str, Column]] = {column.name: column for column in _COLUMNS}
+"""Every column that gradlens itself writes to the step table, by name, in their order on disk."""
+
+USER_COLUMNS: Final = frozenset({"epoch", "tokens", "loss"})
+"""Columns of the step table that ``recorder.log`` may fill."""
+
+TENSOR_KINDS: Final = ("grad_norm", "update_norm", "param_norm")
+"""Per-parameter quantities stored in the ``tensors`` table; each is the L2 norm of one tensor, float32."""
+
+
+def label(name: str) -> str:
+    """Axis label of a series, its own name where the user logged it.
+
+    >>> label("update_norm"), label("accuracy")
+    ('step size', 'accuracy')
+    """
+    column = STEP_COLUMNS.get(name)
+    return column.label if column else name
+
+
+def columns_markdown() -> str:
+    """The text of ``docs/columns.md``."""
+    head = (
+        "# Columns of the step table\n\n"
+        "One row is one optimizer step. Row t holds the gradient at theta_t, the update that leads from theta_t to\n"
+        "theta_{t+1}, and the smoothness of that same segment. Any further name given to `recorder.log` is a column\n"
+        "of its own. This page is generated from `gradlens/schema.py`; a test keeps the two equal.\n\n"
+        "| column | type | unit | meaning | measured |\n|---|---|---|---|---|\n"
+    )
+    rows = "".join(f"| `{c.name}` | {c.dtype} | {c.unit} | {_cell(c.meaning)} | {c.measured} |\n" for c in _COLUMNS)
+    values = "".join(
+        f"\n`{c.name}` is one of: " + ", ".join(f"`{text}`" for text in c.categories) + ".\n"
+        for c in _COLUMNS
+        if c.categories
+    )
+    kinds = (
+        "\n# The tensor table\n\nOne row per parameter, kind and block of 256 steps, with the block's minimum,\n"
+        "maximum, mean, last value and the list of its steps and values (float32). Kinds: "
+        + ", ".join(f"`{kind}`" for kind in TENSOR_KINDS)
+        + ", each the L2 norm of one parameter tensor's gradient before clipping, update, or value.\n"
+    )
+    return head + rows + values + kinds
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,96 @@
+"""Reading sealed segments: each is checked against the CRC in its name before a number of it is used."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gradlens.store.errors import RunError
+from gradlens.store.layout import SegmentName
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The segments of a folder.
+
+    Attributes:
+        good: those whose bytes match their names, in the order of session and row.
+        problems: a sentence for each other file.
+    """
+
+    good: tuple[Path, ...]
+    problems: tuple[str, ...]
+
+
+def find(folder: Path) -> Found:
+    """Look through ``steps/`` or ``tensors/`` of a run; hidden files are writes under way."""
+    good: list[tuple[SegmentName, Path]] = []
+    problems: list[str] = []
+    try:
+        entries = sorted(
+            (entry for entry in os.scandir(folder) if not entry.name.startswith(".")), key=lambda e: e.name
+        )
+    except OSError as error:
+        return Found((), (f"{folder} cannot be listed: {error.strerror}.",))
+    for entry in entries:
+        path = Path(entry.path)
+        name = SegmentName.parse(entry.name)
+        if name is None or not entry.is_file(follow_symlinks=False):
+            problems.append(f"{path} is not a gradlens segment; it is ignored.")
+            continue
+        try:
+            stat = entry.stat(follow_symlinks=False)
+            intact = _crc(path, stat.st_size, stat.st_mtime_ns) == name.crc
+        except FileNotFoundError:  # compacted away since the listing
+            continue
+        except OSError as error:
+            problems.append(f"{path} cannot be read: {error.strerror}. Its rows are left out.")
+            continue
+        if intact:
+            good.append((name, path))
+        else:
+            problems.append(f"{path} is damaged or cut short: its bytes do not match its name. Its rows are left out.")
+    good.sort(key=lambda item: (item[0].session, item[0].first, -item[0].last))
+    return Found(tuple(path for _, path in good), tuple(problems))
+
+
+def read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Those of the named columns that the file has, or all, page checksums verified.
+
+    Raises:
+        RunError: if it is not the Parquet file that its name says.
+    """
+    try:
+        file = _open(path)
+        has = file.schema_arrow.names
+        return file.read([name for name in has if columns is None or name in columns])
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise RunError(f"{path} cannot be read as a gradlens segment: {error}") from error
+
+
+def names(path: Path) -> tuple[str, ...]:
+    """The column names of a segment, none if it cannot be read."""
+    try:
+        return tuple(_open(path).schema_arrow.names)
+    except (OSError, pa.ArrowException, ValueError):
+        return ()
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    return pq.ParquetFile(path, page_checksum_verification=True)
+
+
+@lru_cache(maxsize=4096)
+def _crc(path: Path, size: int, mtime_ns: int) -> int:  # noqa: ARG001 - size and mtime key the cache
+    crc = 0
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            crc = zlib.crc32(chunk, crc)
+    return crc
