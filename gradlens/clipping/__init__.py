@@ -3,7 +3,7 @@
 from gradlens.clipping.autoclip import autoclip
 from gradlens.clipping.fixed import fixed
 from gradlens.clipping.replay import NOT_DETERMINED, Replay, replay
-from gradlens.clipping.rule import Clip, ClipRule, Measured, from_spec
+from gradlens.clipping.rule import Clip, ClipRule, Measured, describe, from_spec
 
 __all__ = [
     "NOT_DETERMINED",
@@ -12,6 +12,7 @@ __all__ = [
     "Measured",
     "Replay",
     "autoclip",
+    "describe",
     "fixed",
     "from_spec",
     "replay",

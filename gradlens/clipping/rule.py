@@ -97,6 +97,26 @@ def coefficients(norms: Floats, thresholds: Floats) -> Floats:
     return np.divide(thresholds, norms, out=np.ones_like(norms), where=act)
 
 
+def describe(spec: Mapping[str, Any] | None) -> str:
+    """A run's ``clip`` entry in words, for tables and legends; any rule, also one of a newer version.
+
+    >>> describe({"name": "autoclip", "parameters": {"percentile": 10.0, "window": None}}), describe(None)
+    ('AutoClip, p = 10', 'no clipping')
+    """
+    if spec is None:
+        return "no clipping"
+    words = {"autoclip": "AutoClip", "fixed": "fixed norm"}
+    letters = {"percentile": "p", "max_norm": "c"}
+    parameters = spec.get("parameters")
+    given = parameters.items() if isinstance(parameters, Mapping) else ()
+    parts = [f"{letters.get(key, key)} = {_short(value)}" for key, value in given if value is not None]
+    return ", ".join([words.get(str(spec.get("name")), str(spec.get("name"))), *parts])
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
+
+
 def from_spec(spec: Mapping[str, Any]) -> ClipRule:
     """The rule that a run's ``clip`` entry describes.
 

@@ -66,13 +66,13 @@ def _norms_on_cpu(flat: Sequence[Tensor]) -> Tensor:
     norms = [0.0] * len(flat)
     small = [index for index, tensor in enumerate(flat) if tensor.numel() <= _ROW and tensor.dtype not in _HALF]
     if small:
-        for index, norm in zip(small, torch._foreach_norm([flat[index] for index in small]), strict=True):
+        for index, norm in zip(small, torch._foreach_norm([flat[i] for i in small]), strict=True):
             norms[index] = norm.item()
     for index in set(range(len(flat))).difference(small):
         norms[index] = _norm_by_rows(flat[index])
-    for index, norm in enumerate(norms):
+    for index, value in enumerate(norms):
         # Squares of single-precision entries overflow above 1e19 and vanish below 1e-19.
-        if not 1e-15 < norm < 1e15:
+        if not 1e-15 < value < 1e15:
             norms[index] = torch.linalg.vector_norm(flat[index], dtype=torch.float64).item()
     return torch.tensor(norms, dtype=torch.float64)
 

@@ -72,11 +72,19 @@ class Run:
         return dropped if isinstance(dropped, int) else 0
 
     @property
+    def bytes(self) -> int:
+        """Size of the run's files on disk."""
+        folders = (self.path, self.path / layout.STEPS, self.path / layout.TENSORS)
+        return sum(segments.size(folder) for folder in folders)
+
+    @property
     def problems(self) -> tuple[str, ...]:
         """A sentence for each part of the run that is missing, damaged or not gradlens'."""
         found: list[str] = []
         for folder in (layout.STEPS, layout.TENSORS):
             found += segments.find(self.path / folder).problems
+        for path in set(segments.find(self.path / layout.STEPS).good).difference(self._steps_segments()):
+            found.append(f"{path} holds no step records, whatever its name says; it is ignored.")
         if self.dropped:
             found.append(f"{self.dropped:,} rows lost while recording: {self._health.get('last_error')}.")
         return tuple(found)
@@ -104,7 +112,7 @@ class Run:
             raise ValueError(f"{name} holds text; read it with run.steps()[{name!r}].")
         if name not in self.columns:
             raise KeyError(f"run {self.name!r} has no series {name!r}; it has {', '.join(self.columns) or 'no rows'}.")
-        table = self._steps_table(("step", "session", "seq", name))
+        table = self._steps_table(tuple(dict.fromkeys(("step", "session", "seq", name))))
         table = table.filter(pc.is_valid(table[name]))
         return table["step"].to_numpy(), table[name].cast(pa.float64()).to_numpy()
 

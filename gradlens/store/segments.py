@@ -75,6 +75,14 @@ def read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise RunError(f"{path} cannot be read as a gradlens segment: {error}") from error
 
 
+def size(folder: Path) -> int:
+    """Bytes of the files right inside a folder, 0 where it cannot be listed."""
+    try:
+        return sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False))
+    except OSError:
+        return 0
+
+
 def names(path: Path) -> tuple[str, ...]:
     """The column names of a segment, none if it cannot be read."""
     try:

@@ -1,0 +1,63 @@
+"""``gradlens list``: a line a run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from gradlens.analysis import summarize
+from gradlens.cli.output import number, print_json, print_table
+from gradlens.clipping import describe
+from gradlens.store import open_runs
+
+
+def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser("list", help="list the runs in a folder")
+    parser.add_argument("root", type=Path, help="folder of runs")
+    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.set_defaults(run=run)
+
+
+def run(given: argparse.Namespace) -> int:
+    """List the runs of a folder; 1 where there is none."""
+    runs = open_runs(given.root)
+    rows = [(run, summarize(run)) for run in runs]
+    problems = [*runs.problems, *(f"{run.name}: {problem}" for run in runs for problem in run.problems)]
+    if given.json:
+        listed = [
+            {"run_id": run.run_id, "name": run.name, "status": run.status, "path": str(run.path), "clip": run.clip}
+            | {"config": dict(run.config), **asdict(summary)}
+            for run, summary in rows
+        ]
+        print_json({"root": str(given.root), "runs": listed, "problems": problems})
+        return 0 if rows else 1
+    for problem in problems:
+        print(f"gradlens: {problem}", file=sys.stderr)
+    if not rows:
+        print(
+            f"gradlens: no runs in {given.root}; record some with gradlens.Recorder(model, optimizer, root)",
+            file=sys.stderr,
+        )
+        return 1
+    print_table(
+        ("name", "status", "clip", "steps", "final loss", "step sd/mean", "clipped", "folder"),
+        [
+            (
+                run.name,
+                run.status,
+                describe(run.clip),
+                f"{summary.steps:,}",
+                number(summary.final_loss),
+                number(summary.step_variation),
+                number(summary.clipped, percent=True),
+                str(run.path.relative_to(given.root)),
+            )
+            for run, summary in rows
+        ],
+        right=(3, 4, 5, 6),
+    )
+    print(f"\n{len(rows)} runs. Browse them with: gradlens show {given.root}")
+    return 0

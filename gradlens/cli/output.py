@@ -1,0 +1,61 @@
+"""Printing for people and for machines."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Sequence
+from typing import Any
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> None:
+    r"""Aligned columns; those in ``right`` to the right. Control characters in names are shown, not obeyed.
+
+    >>> print_table(("name", "steps"), [("a\x1b[31m", "10"), ("long name", "2,000")], right=(1,))
+    name       steps
+    a\x1b[31m     10
+    long name  2,000
+    """
+    cells = [[printable(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[index]) for row in cells) for index in range(len(head))]
+    for row in cells:
+        aligned = (
+            cell.rjust(width) if index in right else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        print("  ".join(aligned).rstrip())
+
+
+def printable(text: str) -> str:
+    r"""Text with its control characters escaped, so that a run's name cannot steer the terminal.
+
+    >>> printable("a\nb")
+    'a\\nb'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def number(value: float, *, percent: bool = False) -> str:
+    """Three significant digits, or ``-`` where there is no number.
+
+    >>> number(0.123456), number(0.5, percent=True), number(float("nan"))
+    ('0.123', '50.0 %', '-')
+    """
+    if math.isnan(value):
+        return "-"
+    return f"{100 * value:.1f} %" if percent else f"{value:.3g}"
+
+
+def print_json(value: Any) -> None:
+    """JSON that every parser reads: a number that is not finite is null."""
+    print(json.dumps(_finite(value), indent=2, allow_nan=False, default=str))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,59 @@
+"""A clip rule replayed over a run: its threshold, the steps it would have clipped, and how often."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradlens.analysis import Thresholds
+from gradlens.figures.figure import Axis, Figure, Line, Mark, Panel, Points, Text
+from gradlens.schema import label as axis_label
+from gradlens.stats import ema, envelope
+
+_STRETCHES = 50
+
+
+def threshold_history(result: Thresholds) -> Figure:
+    """Gradient norms with a rule's threshold through them, and the share of steps it clips along the run.
+
+    Args:
+        result: from ``analysis.thresholds(run, rule)``.
+
+    Returns:
+        Two panels; with nothing to show, the sentence that says why.
+    """
+    step = Axis(axis_label("step"))
+    if result.status:
+        empty = Panel("Threshold", result.rule, step, Axis(axis_label("grad_norm")), (Text(result.status),))
+        return Figure("threshold_history", (empty,), result.status, columns=1)
+    marks: list[Mark] = []
+    drawn = 0
+    for chosen, role, text in ((~result.clipped, "unclipped", "not clipped"), (result.clipped, "clipped", "clipped")):
+        points = envelope(result.steps[chosen], result.grad_norm[chosen])
+        marks.append(Points(points.x, points.y, role, text))
+        drawn += len(points.x)
+    line = envelope(result.steps, np.where(np.isfinite(result.thresholds), result.thresholds, np.nan))
+    marks.append(Line(line.x, line.y, "ink", "threshold"))
+    norms = Panel(
+        title="Gradient norm and threshold",
+        subtitle=f"{result.rule}, before clipping",
+        x=step,
+        y=Axis(axis_label("grad_norm"), scale="log"),
+        marks=tuple(marks),
+        foot=f"{drawn:,} of {result.n:,} points; {result.nonfinite:,} NaN or infinite",
+    )
+    stretch = max(1.0, result.n / _STRETCHES)
+    share = envelope(result.steps, ema(result.clipped.astype(np.float64), 1 - 1 / stretch))
+    rate = Panel(
+        title="Share of steps clipped",
+        subtitle=f"moving average over {stretch:.0f} steps",
+        x=step,
+        y=Axis("share clipped", limits=(0.0, 1.0)),
+        marks=(Line(share.x, share.y, "clipped", "clipped"),),
+        foot=f"{result.rate:.1%} of all finite steps",
+    )
+    early, middle, late = result.rate_by_phase
+    caption = (
+        f"{result.rule} over recorded gradient norms: {result.rate:.1%} of the finite steps are above the threshold "
+        f"({early:.1%}, {middle:.1%} and {late:.1%} of the first, second and last third). {result.note}"
+    )
+    return Figure("threshold_history", (norms, rate), caption)

@@ -1,0 +1,196 @@
+"""Figure 1 of the AutoClip paper: step size, loss, and smoothness against gradient norm.
+
+Reference: Seetharaman, Wichern, Pardo and Le Roux, "AutoClip: Adaptive gradient clipping for source separation
+networks", MLSP 2020, arXiv 2007.14469.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlens.analysis import NormSmoothness, norm_smoothness
+from gradlens.clipping import describe
+from gradlens.figures.figure import Axis, Figure, Hexbin, Limits, Mark, Panel, Rule, Text
+from gradlens.figures.gallery.curves import Curve, curve, foot, within
+from gradlens.figures.palette import run_colours
+from gradlens.schema import label as axis_label
+from gradlens.store import Run
+
+Floats = NDArray[np.float64]
+
+
+def training_dynamics(
+    runs: Sequence[Run],
+    *,
+    labels: Sequence[str] | None = None,
+    smoothing: float = 0.02,
+    steps: tuple[int, int] | None = None,
+    answers: Sequence[NormSmoothness] | None = None,
+) -> Figure:
+    """Step size and log training loss against iteration; smoothness against gradient norm, one hexbin a run.
+
+    The hexbins share their limits; a dotted line marks the clip threshold at the end of training: everything right of
+    it is clipped.
+
+    Args:
+        runs: one or more runs; the paper's pair is one unclipped and one clipped.
+        labels: what to call them; derived from their clip rules if not given, or their names where those are alike.
+        smoothing: span of the moving average over the curves, as a share of the steps; 0 for none.
+        steps: draw the steps from the first to the second of these only; limits, moving averages and the statistics in
+            the caption are still of the whole run.
+        answers: what ``analysis.norm_smoothness`` gave for each run; computed if not given.
+
+    Returns:
+        The figure; a panel whose data are missing holds the sentence that says so.
+
+    Raises:
+        ValueError: without runs, or with as many labels or answers as there are not runs.
+    """
+    if not runs:
+        raise ValueError("training_dynamics draws one run or more; got none.")
+    if labels is None:
+        labels = run_labels(runs)
+    if len(labels) != len(runs):
+        raise ValueError(f"expected {len(runs)} labels, one a run; got {len(labels)}.")
+    colours = run_colours(runs)
+    if answers is None:
+        answers = [norm_smoothness(run) for run in runs]
+    if len(answers) != len(runs):
+        raise ValueError(f"expected {len(runs)} answers, one a run; got {len(answers)}.")
+    limits = _limits(answers)
+    panels = [
+        _curves(runs, labels, colours, "update_norm", "Step size", "‖θₜ₊₁ − θₜ‖₂", smoothing, steps),
+        _curves(runs, labels, colours, "loss", "Training loss", "natural logarithm", smoothing, steps, log=True),
+    ]
+    panels += [
+        _hexbin(run, answer, text, colour, limits, steps)
+        for run, answer, text, colour in zip(runs, answers, labels, colours, strict=True)
+    ]
+    return Figure("training_dynamics", tuple(panels), _caption(labels, answers, steps))
+
+
+def run_labels(runs: Sequence[Run]) -> tuple[str, ...]:
+    """What to call runs side by side: by their clip where that tells them apart, else by their names."""
+    by_clip = tuple(_clip_label(run.clip) for run in runs)
+    return by_clip if len(set(by_clip)) == len(runs) > 1 else tuple(run.name for run in runs)
+
+
+def _clip_label(clip: Mapping[str, Any] | None) -> str:
+    return "No clipping" if clip is None else f"With {describe(clip)}"
+
+
+def _curves(
+    runs: Sequence[Run],
+    labels: Sequence[str],
+    colours: Sequence[str],
+    name: str,
+    title: str,
+    subtitle: str,
+    smoothing: float,
+    shown: tuple[int, int] | None,
+    *,
+    log: bool = False,
+) -> Panel:
+    curves: list[Curve] = []
+    for run, text, colour in zip(runs, labels, colours, strict=True):
+        if name not in run.columns:
+            continue
+        steps, values = run.series(name)
+        curves.append(curve(steps, _log(values) if log else values, colour, text, smoothing, shown))
+    marks: tuple[Mark, ...] = tuple(mark for one in curves for mark in one.marks)
+    unit = f"log({axis_label(name)})" if log else axis_label(name)
+    if not marks:
+        marks = (Text(f"None of these runs recorded {name}."),)
+    return Panel(title, subtitle, Axis(axis_label("step")), Axis(unit), marks, foot(curves, smoothing))
+
+
+def _hexbin(
+    run: Run,
+    answer: NormSmoothness,
+    text: str,
+    colour: str,
+    limits: tuple[Limits, Limits],
+    steps: tuple[int, int] | None,
+) -> Panel:
+    axes = Axis("log(gradient norm)", limits=limits[0]), Axis("log(local smoothness)", limits=limits[1])
+    if answer.status:
+        return Panel(text, "smoothness against gradient norm", *axes, (Text(answer.status),))
+    shown = within(answer.steps, steps)
+    marks: list[Mark] = [
+        Hexbin(np.log(answer.grad_norm[shown]), np.log(answer.smoothness[shown]), colour, *limits, label=text)
+    ]
+    if run.clip is not None and np.isfinite(answer.threshold) and answer.threshold > 0:
+        marks.append(Rule(float(np.log(answer.threshold)), "x", _threshold_label(run.clip)))
+    return Panel(
+        title=text,
+        subtitle="same-batch smoothness against gradient norm, natural logarithms",
+        x=axes[0],
+        y=axes[1],
+        marks=tuple(marks),
+        foot=f"{int(shown.sum()):,} of {answer.n:,} points; r = {_r(answer.raw.pearson, answer.raw.pearson_interval)}",
+    )
+
+
+def _threshold_label(clip: Mapping[str, Any]) -> str:
+    parameters = clip.get("parameters")
+    percentile = parameters.get("percentile") if isinstance(parameters, Mapping) else None
+    if clip.get("name") == "autoclip" and isinstance(percentile, (int, float)):
+        return f"log({_ordinal(percentile)} percentile of gradient norm)"
+    return "log(clipping threshold)"
+
+
+def _ordinal(percentile: float) -> str:
+    last = {1: "st", 2: "nd", 3: "rd"}.get(int(percentile) % 10, "th")
+    return f"{percentile:g}" + ("th" if 10 <= percentile % 100 <= 20 or percentile != int(percentile) else last)
+
+
+def _limits(answers: Sequence[NormSmoothness]) -> tuple[Limits, Limits]:
+    """Limits that hold every point of every run, with a little air."""
+    norms = np.concatenate([_log(answer.grad_norm) for answer in answers])
+    values = np.concatenate([_log(answer.smoothness) for answer in answers])
+    return _range(norms), _range(values)
+
+
+def _range(values: Floats) -> Limits:
+    if not len(values):
+        return 0.0, 1.0
+    low, high = float(values.min()), float(values.max())
+    air = 0.04 * (high - low) or 0.5
+    return low - air, high + air
+
+
+def _log(values: Floats) -> Floats:
+    """Natural logarithm, NaN where there is none: such a step is marked, never dropped."""
+    return np.log(values, out=np.full(len(values), np.nan), where=values > 0)
+
+
+def _r(value: float, interval: tuple[float, float]) -> str:
+    return f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]"
+
+
+def _caption(labels: Sequence[str], answers: Sequence[NormSmoothness], steps: tuple[int, int] | None) -> str:
+    parts = [
+        "Training dynamics. Top: step size (norm of each parameter update) and natural logarithm of the training "
+        "loss. Below: local smoothness, on the step's own batch, against gradient norm before clipping, natural "
+        "logarithms, in hexagons; limits are shared. The dotted line is the clip threshold at the end of training: "
+        "everything right of it is clipped. Pearson's r between the logs, with a 95 % block-bootstrap interval:"
+    ]
+    for text, answer in zip(labels, answers, strict=True):
+        if answer.status or answer.placebo is None:
+            parts.append(f"{text}: {answer.status}")
+            continue
+        placebo = answer.placebo
+        parts.append(
+            f"{text}: r = {_r(answer.raw.pearson, answer.raw.pearson_interval)}, "
+            f"without a cubic trend in time {_r(answer.detrended.pearson, answer.detrended.pearson_interval)}, "
+            f"Spearman {answer.raw.spearman:.2f}; placebo of constant curvature ({placebo.optimizer}) "
+            f"{placebo.raw:.2f} ({placebo.raw_range[0]:.2f} to {placebo.raw_range[1]:.2f}), "
+            f"without trend {placebo.detrended:.2f}; n = {answer.n}."
+        )
+    if steps is not None:
+        parts.append(f"Only steps {steps[0]:,} to {steps[1]:,} are drawn; the statistics are of the whole runs.")
+    return " ".join(parts)

@@ -1,0 +1,68 @@
+"""Colours by their role, so that one figure is right on paper, on a light page and on a dark one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from gradlens.store import Run
+
+OKABE_ITO: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D00", "#000000")
+"""Okabe and Ito's colour-blind safe set, darkest first; the yellow is deepened to stand on white."""
+
+_LIGHT: Final = {
+    "ground": "#ffffff",
+    "ink": "#1c1f24",
+    "muted": "#6b7280",
+    "grid": "#eceef1",
+    "unclipped": "#1f2f86",
+    "clipped": "#c8202f",
+    **{f"run-{index}": colour for index, colour in enumerate(OKABE_ITO)},
+}
+_DARK: Final = {
+    **_LIGHT,
+    "ground": "#17191e",
+    "ink": "#e6e8ec",
+    "muted": "#9aa1ad",
+    "grid": "#2a2e36",
+    "unclipped": "#8fa5ff",
+    "clipped": "#ff6f76",
+    "run-0": "#4aa8e0",
+    "run-1": "#ff8a3d",
+    "run-2": "#2fc79a",
+    "run-3": "#e59bc6",
+    "run-4": "#f0b52e",
+    "run-6": "#d9c35a",
+    "run-7": "#ffffff",
+}
+THEMES: Final = {"light": _LIGHT, "dark": _DARK}
+
+
+def colour(role: str, theme: str = "light") -> str:
+    """The colour of a role in a theme, as ``#rrggbb``.
+
+    >>> colour("unclipped"), colour("unclipped", "dark")
+    ('#1f2f86', '#8fa5ff')
+    """
+    return THEMES[theme][role]
+
+
+def blend(role: str, amount: float, theme: str = "light") -> str:
+    """A colour between the theme's ground (0) and the role's own (1).
+
+    >>> blend("clipped", 0.0), blend("clipped", 1.0)
+    ('#ffffff', '#c8202f')
+    """
+    ground, full = (bytes.fromhex(THEMES[theme][name][1:]) for name in ("ground", role))
+    return "#" + bytes(round(g + amount * (f - g)) for g, f in zip(ground, full, strict=True)).hex()
+
+
+def run_colours(runs: Sequence[Run]) -> tuple[str, ...]:
+    """A role for each run: the AutoClip paper's navy and red for a pair of one unclipped and one clipped run.
+
+    Any other choice of runs gets one colour each, by its place.
+    """
+    clipped = [run.clip is not None for run in runs]
+    if len(runs) == 1 or sorted(clipped) == [False, True]:
+        return tuple("clipped" if is_clipped else "unclipped" for is_clipped in clipped)
+    return tuple(f"run-{index % len(OKABE_ITO)}" for index in range(len(runs)))
