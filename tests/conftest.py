@@ -15,6 +15,7 @@ from hypothesis import settings
 import gradlens
 from gradlens.store import Run, RunWriter
 
+torch.set_num_threads(1)  # two pytest workers share the machine's cores
 settings.register_profile("gradlens", deadline=None, derandomize=True, print_blob=False, database=None)
 settings.load_profile("gradlens")
 

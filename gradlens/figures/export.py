@@ -70,16 +70,17 @@ def numbers_csv(figure: Figure) -> str:
     return out.getvalue()
 
 
-def _numbers(marks: Sequence[object]) -> Iterator[tuple[str, str, object, object]]:
+def _numbers(marks: Sequence[object]) -> Iterator[tuple[str, str, str, str]]:
     for mark in marks:
         match mark:
             case Line() | Points() | Hexbin():
                 name = type(mark).__name__.lower()
                 faint = " (raw)" if isinstance(mark, Line) and mark.faint else ""
                 for x, y in zip(mark.x.tolist(), mark.y.tolist(), strict=True):
-                    yield name + faint, mark.label, x, y
+                    yield name + faint, mark.label, f"{x:.9g}", f"{y:.9g}"
             case Rule():
-                yield "rule", mark.label, *((mark.at, "") if mark.along == "x" else ("", mark.at))
+                at = f"{mark.at:.9g}"
+                yield "rule", mark.label, *((at, "") if mark.along == "x" else ("", at))
             case Text():
                 yield "text", mark.text, "", ""
 

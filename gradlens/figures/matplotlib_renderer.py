@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 from collections.abc import Callable
 from typing import Any
@@ -87,11 +88,9 @@ def _venue(style: str) -> Callable[[Figure, str], dict[str, Any]]:
     def parameters(figure: Figure, column: str) -> dict[str, Any]:
         if column not in ("full", "half"):
             raise ValueError(f"column is 'full' or 'half'; got {column!r}.")
-        shape = {"nrows": figure.rows, "ncols": figure.columns, "usetex": False}
-        try:
-            return dict(bundle(column=column, **shape))
-        except TypeError:  # a venue of one column
-            return dict(bundle(**shape))
+        wanted = {"column": column, "nrows": figure.rows, "ncols": figure.columns, "usetex": False}
+        taken = inspect.signature(bundle).parameters  # a venue of one column takes no column
+        return dict(bundle(**{name: value for name, value in wanted.items() if name in taken}))
 
     return parameters
 

@@ -100,7 +100,8 @@ def _curves(
         if name not in run.columns:
             continue
         steps, values = run.series(name)
-        curves.append(curve(steps, _log(values) if log else values, colour, text, smoothing, shown))
+        if len(steps):
+            curves.append(curve(steps, _log(values) if log else values, colour, text, smoothing, shown))
     marks: tuple[Mark, ...] = tuple(mark for one in curves for mark in one.marks)
     unit = f"log({axis_label(name)})" if log else axis_label(name)
     if not marks:
@@ -159,7 +160,7 @@ def _range(values: Floats) -> Limits:
     if not len(values):
         return 0.0, 1.0
     low, high = float(values.min()), float(values.max())
-    air = 0.04 * (high - low) or 0.5
+    air = 0.07 * (high - low) or 0.5
     return low - air, high + air
 
 

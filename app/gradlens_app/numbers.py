@@ -1,0 +1,50 @@
+"""Numbers as the pages write them: three significant digits, thousands separated."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+
+MISSING = "–"
+
+
+def three(value: float) -> str:
+    """Three significant digits.
+
+    >>> three(0.35749), three(1234567.0), three(0.00001234), three(0.0), three(float("nan"))
+    ('0.357', '1,230,000', '1.23e-05', '0', '–')
+    """
+    if not math.isfinite(value):
+        return MISSING if math.isnan(value) else "∞" if value > 0 else "−∞"
+    if value == 0:
+        return "0"
+    if abs(value) < 1e-3 or abs(value) >= 1e9:
+        return f"{value:.2e}"
+    text = format(Decimal(f"{value:.3g}"), ",f")
+    whole = text.lstrip("-").replace(",", "").replace(".", "").lstrip("0")
+    missing = 3 - len(whole)
+    if missing > 0:
+        text += ("" if "." in text else ".") + "0" * missing
+    return text
+
+
+def percent(share: float) -> str:
+    """A share in percent, three significant digits at most, one decimal.
+
+    >>> percent(0.0), percent(0.9907), percent(1.0), percent(0.0004), percent(float("nan"))
+    ('0 %', '99.1 %', '100 %', '0.04 %', '–')
+    """
+    if not math.isfinite(share):
+        return MISSING
+    if share in (0.0, 1.0):
+        return f"{share * 100:.0f} %"
+    return f"{share * 100:.2g} %" if share < 0.001 else f"{share * 100:.1f} %"
+
+
+def correlation(value: float) -> str:
+    """A correlation, two decimals.
+
+    >>> correlation(-0.244), correlation(float("nan"))
+    ('−0.24', '–')
+    """
+    return f"{value:.2f}".replace("-", "−") if math.isfinite(value) else MISSING

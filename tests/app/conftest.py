@@ -1,0 +1,103 @@
+"""Runs written straight to disk, and a dashboard over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+
+from gradlens.clipping import autoclip
+from gradlens.store import RunWriter
+from gradlens_app import create_app
+
+STEPS = 400
+MakeRun = Callable[..., Path]
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<svg onload=alert(1)>",
+    '"><script>alert(1)</script>',
+    "'><img src=x onerror=alert(1)>",
+    "<a href='javascript:alert(1)'>click</a>",
+    "javascript:alert(1)",
+    "$\\href{javascript:alert(1)}{x}$",
+    "$$\\unicode{<img src=x onerror=alert(1)>}$$",
+    "[x](javascript:alert(1))",
+    "<iframe src='javascript:alert(1)'></iframe>",
+    "<style>body{display:none}</style>",
+    "{{constructor.constructor('alert(1)')()}}",
+    "${alert(1)}",
+    "<b>bold</b><br>",
+    "&lt;script&gt;alert(1)&lt;/script&gt;",
+    "%{y}<extra></extra>",
+    "<link rel=stylesheet href=//example.org/x.css>",
+    "</script><script>alert(1)</script>",
+    "=HYPERLINK('http://example.org')",
+)
+
+
+def write_run(
+    root: Path, name: str = "a run", *, clipped: bool = False, probes: bool = True, seed: int = 0, **config: Any
+) -> Path:
+    """Write a run of a few hundred steps."""
+    rng = np.random.default_rng(seed)
+    norms = np.exp(rng.normal(0.0, 0.5, STEPS))
+    smoothness = norms * np.exp(rng.normal(0.0, 0.3, STEPS))
+    description = {
+        "config": config,
+        "clip": autoclip(percentile=10).spec() if clipped else None,
+        "environment": {"optimizer": {"class": "SGD", "defaults": {"momentum": 0.0}}},
+    }
+    writer = RunWriter(root, name, description, [("weight", (2, 2), "float32", 0)])
+    for step in range(STEPS):
+        row = {
+            "step": step,
+            "time": 1.0e9 + 0.01 * step,
+            "loss": float(2.0 * np.exp(-step / 150) + 0.1 * rng.random() + 0.1),
+            "grad_norm": float(norms[step]),
+            "update_norm": float(0.1 * norms[step]),
+            "overhead_ms": 0.5,
+        }
+        if probes and step % 4 == 0:
+            row |= {"smoothness": float(smoothness[step]), "smoothness_method": "same_batch"}
+        if clipped:
+            row |= {"clip_threshold": 0.5, "clipped": bool(norms[step] > 0.5), "clip_source": "observed"}
+        writer.append(row, {})
+    writer.close("finished")
+    return writer.path
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """Write a run under ``tmp_path/runs``."""
+    return partial(write_run, tmp_path / "runs")
+
+
+@pytest.fixture(scope="session")
+def read_pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pair that tests only read."""
+    root = tmp_path_factory.mktemp("pair") / "runs"
+    write_run(root, "plain", lr=0.1)
+    write_run(root, "clipped", clipped=True, seed=1, lr=0.1)
+    return root
+
+
+@pytest.fixture(scope="session")
+def client(read_pair: Path) -> Iterator[FlaskClient]:
+    """A client of the dashboard over the pair that is only read."""
+    with create_app(read_pair).server.test_client() as made:
+        yield made
+
+
+@pytest.fixture
+def pair(make_run: MakeRun, tmp_path: Path) -> Path:
+    """A pair of its own for a test that changes it."""
+    make_run("plain", lr=0.1)
+    make_run("clipped", clipped=True, seed=1, lr=0.1)
+    return tmp_path / "runs"
