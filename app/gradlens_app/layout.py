@@ -90,7 +90,7 @@ def empty_root(root_name: str, problems: Sequence[str]) -> html.Div:
                 ]
             ),
             html.Pre(_RECORD),
-            html.P(["For runs to look at in about a minute: ", html.Code("gradlens demo"), ". Then reload this page."]),
+            html.P(["For runs to look at in a few minutes: ", html.Code("gradlens demo"), ". Then reload this page."]),
             problem_panel(problems),
         ],
     )

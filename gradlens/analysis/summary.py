@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from gradlens.store import Run
 
 Floats = NDArray[np.float64]
+_NOTHING = np.empty(0, dtype=np.int64), np.empty(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +19,10 @@ class Summary:
 
     Attributes:
         steps: optimizer steps recorded.
-        final_loss: mean training loss over the last 5 % of the steps.
+        final_loss: mean training loss over the last 5 % of the steps; NaN once the loss is.
         step_variation: standard deviation over mean of the update norm, the first 5 % of the steps left out.
         clipped: share of the steps whose norm was above the threshold; NaN without a clip.
-        nonfinite: steps with a NaN or infinite gradient norm.
+        nonfinite: steps in which some parameter's gradient norm was NaN or infinite.
         overhead: share of the wall time between rows that gradlens took, medians.
         seconds: wall time from the first row to the last.
     """
@@ -37,8 +38,9 @@ class Summary:
 
 def summarize(run: Run) -> Summary:
     """Reduce a run to a few numbers. Never raises for a run without rows: they are NaN then."""
-    loss, moves, clipped = _values(run, "loss"), _values(run, "update_norm"), _values(run, "clipped")
-    time, overhead, norms = _values(run, "time"), _values(run, "overhead_ms"), _values(run, "grad_norm")
+    names = ("time", "overhead_ms", "nonfinite", "loss", "update_norm", "clipped")
+    found = run.several(*names)
+    time, overhead, nonfinite, loss, moves, clipped = (found.get(name, _NOTHING)[1] for name in names)
     settled = moves[len(moves) // 20 :]
     settled = settled[np.isfinite(settled)]
     between = np.diff(time)
@@ -48,14 +50,10 @@ def summarize(run: Run) -> Summary:
         final_loss=_mean(loss[-max(1, len(loss) // 20) :]),
         step_variation=float(settled.std() / settled.mean()) if len(settled) and settled.mean() > 0 else np.nan,
         clipped=_mean(clipped),
-        nonfinite=int((~np.isfinite(norms)).sum()),
+        nonfinite=int((nonfinite > 0).sum()),
         overhead=float(np.median(overhead) / 1e3 / np.median(between)) if len(between) and between.any() else np.nan,
         seconds=seconds,
     )
-
-
-def _values(run: Run, name: str) -> Floats:
-    return run.series(name)[1] if name in run.columns else np.empty(0)
 
 
 def _mean(values: Floats) -> float:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gradlens.analysis import norm_smoothness, summarize
-from gradlens.cli.output import number, print_json
+from gradlens.cli.output import number, print_entry, print_json
 from gradlens.clipping import describe
 from gradlens.store import Run, open_run
 
@@ -32,9 +32,9 @@ def run(given: argparse.Namespace) -> int:
         )
     else:
         for title, value in _entries(opened):
-            print(f"{title:<18}{value}")
+            print_entry(title, value)
         for problem in opened.problems:
-            print(f"{'problem':<18}{problem}")
+            print_entry("problem", problem)
         print(f"\ndraw it with: gradlens export figure {given.run_folder} --out figure")
     return 1 if opened.problems or not opened.columns else 0
 
@@ -53,14 +53,14 @@ def _entries(run: Run) -> list[tuple[str, str]]:
         ("status", run.status),
         ("recorded", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.created))),
         ("clip", describe(run.clip)),
-        ("config", ", ".join(f"{key} {value}" for key, value in run.config.items()) or "none"),
+        ("config", ", ".join(f"{key} = {value}" for key, value in run.config.items()) or "none"),
         ("torch", f"{environment.get('torch')} on {environment.get('device')}"),
         ("optimizer", str(environment.get("optimizer", {}).get("class"))),
         ("parameters", f"{environment.get('parameters', 0):,} in {len(run.parameters)} tensors"),
         ("steps", f"{summary.steps:,} in {number(summary.seconds)} s"),
         ("final loss", number(summary.final_loss)),
         ("clipped", number(summary.clipped, percent=True)),
-        ("r, norm-smoothness", r),
+        ("norm-smoothness", f"r = {r}" if answer.placebo else r),
         ("overhead", number(summary.overhead, percent=True) + " of a step, smoothness probes apart"),
         ("series", ", ".join(run.columns) or "none"),
         ("on disk", f"{run.bytes:,} bytes"),

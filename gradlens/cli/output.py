@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -38,12 +39,25 @@ def printable(text: str) -> str:
 def number(value: float, *, percent: bool = False) -> str:
     """Three significant digits, or ``-`` where there is no number.
 
-    >>> number(0.123456), number(0.5, percent=True), number(float("nan"))
-    ('0.123', '50.0 %', '-')
+    >>> number(1.1), number(12345.6), number(0.5, percent=True), number(float("nan"))
+    ('1.10', '12,346', '50.0 %', '-')
     """
     if math.isnan(value):
         return "-"
-    return f"{100 * value:.1f} %" if percent else f"{value:.3g}"
+    if percent:
+        return f"{100 * value:.1f} %"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:#.3g}".rstrip(".")
+
+
+def print_entry(title: str, value: str) -> None:
+    """A title and its value, long values folded under themselves.
+
+    >>> print_entry("status", "finished")
+    status            finished
+    """
+    indent = " " * 18
+    text = f"{title:<18}{printable(value)}"
+    print(textwrap.fill(text, 110, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False))
 
 
 def print_json(value: Any) -> None:

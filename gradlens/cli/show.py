@@ -34,5 +34,8 @@ def serve(root: Path, given: argparse.Namespace) -> int:
     """Serve with the options that the command line gave."""
     from gradlens_app import serve as serve_app
 
-    serve_app(root, host=given.host, port=given.port, open_browser=not given.no_browser)
+    def announce(address: str) -> None:
+        print(f"gradlens shows {root} at {address}   (Ctrl-C stops it)", flush=True)
+
+    serve_app(root, host=given.host, port=given.port, open_browser=not given.no_browser, announce=announce)
     return 0

@@ -57,6 +57,15 @@ def blend(role: str, amount: float, theme: str = "light") -> str:
     return "#" + bytes(round(g + amount * (f - g)) for g, f in zip(ground, full, strict=True)).hex()
 
 
+def dashed(role: str) -> bool:
+    """Whether lines of a role are dashed: every second run, so that colour is never all that tells runs apart.
+
+    >>> [dashed(role) for role in ("unclipped", "run-0", "run-1")]
+    [False, False, True]
+    """
+    return role.startswith("run-") and int(role.removeprefix("run-")) % 2 == 1
+
+
 def run_colours(runs: Sequence[Run]) -> tuple[str, ...]:
     """A role for each run: the AutoClip paper's navy and red for a pair of one unclipped and one clipped run.
 

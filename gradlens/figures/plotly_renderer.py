@@ -152,17 +152,15 @@ def _rule(mark: Rule, place: str, theme: str) -> Trace:
 
 
 def _rule_label(mark: Rule, place: str, theme: str) -> Trace:
-    where: Trace = {"x": mark.at, "xref": "x" + place, "y": 1, "yref": f"y{place} domain", "yanchor": "top"}
+    # Above the axes: inside, the label would hide what lies beneath it.
+    where: Trace = {"x": mark.at, "xref": "x" + place, "y": 1, "yref": f"y{place} domain", "yanchor": "bottom"}
     if mark.along == "y":
         where = {"y": mark.at, "yref": "y" + place, "x": 1, "xref": f"x{place} domain", "xanchor": "right"}
     return {
         "text": html.escape(mark.label),
         "showarrow": False,
         "xanchor": "left",
-        "xshift": 4,
         "font": {"size": 11, "color": colour("ink", theme)},
-        "bgcolor": colour("ground", theme),
-        "opacity": 0.9,
         **where,
     }
 
@@ -230,7 +228,7 @@ def _layout(theme: str) -> dict[str, Any]:
         "paper_bgcolor": shades["ground"],
         "plot_bgcolor": shades["ground"],
         "font": {"color": shades["muted"], "size": 12, "family": "Inter, system-ui, sans-serif"},
-        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+        "margin": {"l": 8, "r": 8, "t": 20, "b": 8},
         "hovermode": "x unified",
         "hoverlabel": {"bgcolor": shades["ground"], "font": {"color": shades["ink"]}},
         "legend": {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 1, "xanchor": "right"},

@@ -49,7 +49,8 @@ class Recorder:
 
     Args:
         model: names the parameters; its buffers are put back after each smoothness probe.
-        optimizer: its step is hooked; the gradient norm is over the parameters that it steps.
+        optimizer: its step is hooked; the gradient norm is over the parameters that it steps now. Groups added later
+            are neither measured nor clipped.
         root: folder of runs; the run gets a folder of its own inside, ``recorder.path``.
         name: what people call the run; the model's class name if not given.
         clip: a rule of ``gradlens.clipping`` to apply, or None to observe only.
@@ -122,7 +123,7 @@ class Recorder:
             parameters = describe_parameters(model, optimizer)
             self._writer = RunWriter(Path(root), name or type(model).__name__, description, parameters)
             self.path = self._writer.path
-            self._at_exit = partial(_close_at_exit, self)
+            self._at_exit = partial(_close_at_exit, self, os.getpid())
             atexit.register(self._at_exit)
         self.attach()
 
@@ -351,6 +352,8 @@ def _kept(value: float | Tensor) -> float | Tensor:
     return float(value.detach() if isinstance(value, Tensor) else value)
 
 
-def _close_at_exit(recorder: Recorder) -> None:
+def _close_at_exit(recorder: Recorder, owner: int) -> None:
+    if os.getpid() != owner:  # a forked child ends; the run is its parent's
+        return
     # The interpreter notes an exception that nobody caught; a training that it ended is not a finished one.
     recorder.close("stopped" if getattr(sys, "last_value", None) is not None else "finished")

@@ -110,11 +110,22 @@ class Run:
         """
         if name in STEP_COLUMNS and STEP_COLUMNS[name].dtype == "category":
             raise ValueError(f"{name} holds text; read it with run.steps()[{name!r}].")
-        if name not in self.columns:
+        found = self.several(name)
+        if name not in found:
             raise KeyError(f"run {self.name!r} has no series {name!r}; it has {', '.join(self.columns) or 'no rows'}.")
-        table = self._steps_table(tuple(dict.fromkeys(("step", "session", "seq", name))))
-        table = table.filter(pc.is_valid(table[name]))
-        return table["step"].to_numpy(), table[name].cast(pa.float64()).to_numpy()
+        return found[name]
+
+    def several(self, *names: str) -> dict[str, Series]:
+        """Those of several series that the run has, from one reading of its files; each as :meth:`series` gives it."""
+        wanted = [name for name in self.columns if name in names]
+        if not wanted:
+            return {}
+        table = self._steps_table(tuple(dict.fromkeys(("step", "session", "seq", *wanted))))
+        found = {}
+        for name in wanted:
+            present = table.filter(pc.is_valid(table[name]))
+            found[name] = present["step"].to_numpy(), present[name].cast(pa.float64()).to_numpy()
+        return found
 
     def steps(self) -> pd.DataFrame:
         """The step table as a data frame, one row a step."""

@@ -82,7 +82,21 @@ def pair(runs, rates, seed):
     return [found[key] for key in wanted]
 
 
-def results(table, best, seeds, steps, captions):
+def correlations(runs, pairs, seeds):
+    """Lines of a table: r between log gradient norm and log smoothness of each arm, rate and seed."""
+    for rates, title in pairs.values():
+        for seed in seeds:
+            for run in pair(runs, rates, seed):
+                answer = analysis.norm_smoothness(run)
+                low, high = answer.raw.pearson_interval
+                yield (
+                    f"| {title} | {run.config['arm']}, {run.config['lr']:g} | {seed} | {answer.raw.pearson:.2f} "
+                    f"[{low:.2f}, {high:.2f}] | {answer.detrended.pearson:.2f} | {answer.placebo.raw:.2f} "
+                    f"| {np.median(answer.smoothness):.3g} |"
+                )
+
+
+def results(table, best, seeds, steps, ties, captions):
     """The results as Markdown, every number from the runs."""
     unclipped, clipped = ARMS
     lines = [
@@ -105,10 +119,22 @@ def results(table, best, seeds, steps, captions):
     paired = np.subtract(table[unclipped, best[unclipped]]["loss"], table[clipped, best[clipped]]["loss"])
     lines += [
         "",
-        f"Each arm at its own best rate ({best[unclipped]:g} and {best[clipped]:g}): final loss {own[0]:.3f} without "
-        f"clipping, {own[1]:.3f} with AutoClip; AutoClip is lower in {(paired > 0).sum()} of {len(paired)} seeds.",
-        f"Both at AutoClip's best rate ({best[clipped]:g}), a comparison that favours AutoClip: {shared[0]:.3f} "
-        f"against {shared[1]:.3f}.",
+        f"Own best rates ({best[unclipped]:g} and {best[clipped]:g}): final loss {own[0]:.3f} without clipping, "
+        f"{own[1]:.3f} with AutoClip; AutoClip is lower in {(paired > 0).sum()} of {len(paired)} seeds.",
+        "",
+        f"Shared rate: both at AutoClip's best rate ({best[clipped]:g}), a comparison that favours AutoClip: "
+        f"{shared[0]:.3f} against {shared[1]:.3f}.",
+    ]
+    lines += [
+        "",
+        "## Is smoothness tied to the gradient norm?",
+        "",
+        "Pearson's r between the logs with a 95 % interval, r without a cubic trend in time, r of the placebo, and the",
+        "median smoothness along the run.",
+        "",
+        "| pair | arm and rate | seed | r | detrended | placebo | median smoothness |",
+        "|---|---|---|---|---|---|---|",
+        *ties,
     ]
     for title, caption in captions.items():
         lines += ["", f"## {title}", "", caption]
@@ -121,8 +147,8 @@ def draw(root, seeds, steps):
     table, best = compare(runs)
     clipped = list(ARMS)[1]
     pairs = {
-        "best_rates": (best, "Each arm at its own best learning rate"),
-        "shared_rate": (dict.fromkeys(ARMS, best[clipped]), "Both arms at AutoClip's best learning rate"),
+        "best_rates": (best, "own best rates"),
+        "shared_rate": (dict.fromkeys(ARMS, best[clipped]), "shared rate"),
     }
     captions = {}
     for name, (rates, title) in pairs.items():
@@ -132,9 +158,9 @@ def draw(root, seeds, steps):
             for run in chosen
         ]
         figure = figures.training_dynamics(chosen, labels=labels)
-        captions[f"{title}, seed {seeds[0]}"] = figure.caption
+        captions[f"The figure: {title}, seed {seeds[0]}"] = figure.caption
         figures.save(figure, root / "figures" / name)
-    text = results(table, best, seeds, steps, captions)
+    text = results(table, best, seeds, steps, correlations(runs, pairs, seeds), captions)
     (root / "results.md").write_text(text)
     return text
 
@@ -152,7 +178,7 @@ def main(out, *, fast=False):
         record(root / "runs", **settings)
         done.write_text(json.dumps(settings))
     settings = json.loads(done.read_text())
-    print(draw(root, seeds=settings["seeds"], steps=settings["steps"]))
+    print(draw(root, settings["seeds"], settings["steps"]))
     return root / "runs"
 
 

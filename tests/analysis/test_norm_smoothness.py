@@ -114,6 +114,12 @@ def test_the_summary_of_a_run(write_run: WriteRun) -> None:
     assert summary.seconds == pytest.approx(3.99)
 
 
+def test_a_loss_that_ends_as_nan_is_not_summarised_by_what_came_before(write_run: WriteRun) -> None:
+    loss = np.linspace(2, 1, 400)
+    loss[395:] = np.nan
+    assert np.isnan(analysis.summarize(write_run(loss=loss)).final_loss)
+
+
 def test_the_summary_of_nothing_is_nothing(write_run: WriteRun) -> None:
     run = write_run(steps=1, loss=[None], update_norm=[None])
     (segment,) = (run.path / "steps").iterdir()

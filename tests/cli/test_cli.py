@@ -71,7 +71,7 @@ def test_info_says_what_a_run_holds(root: Path, capsys: Capture) -> None:
     for text in (
         "clip              AutoClip, p = 10",
         "steps             100 in",
-        "r, norm-smoothness",
+        "norm-smoothness   r = ",
         "gradlens export figure",
     ):
         assert text in out

@@ -186,7 +186,33 @@ def test_refusals_write_nothing(dynamics: Figure, tmp_path: Path) -> None:
         figures.training_dynamics([])
 
 
-def test_labels_must_fit(pair: list[Run]) -> None:
+def test_a_series_without_one_finite_value_is_all_crosses(write_run: WriteRun) -> None:
+    (panel, *_) = figures.training_dynamics([write_run(steps=9000, update_norm=np.full(9000, np.nan))]).panels
+    (holes,) = marks(panel, Points)
+    assert (holes.x[0], holes.x[-1], len(holes.x)) == (0, 8999, 4000)
+    assert panel.foot.endswith("9,000 NaN or infinite, marked ×")
+
+
+def test_more_than_a_pair_is_told_apart_without_colour(write_run: WriteRun) -> None:
+    figure = figures.training_dynamics([write_run(name=f"run {index}", seed=index) for index in range(3)])
+    lines = [line for line in marks(figure.panels[0], Line) if line.label]
+    assert [line.dashed for line in lines] == [False, True, False]
+    assert [line.label for line in lines] == ["run 0", "run 1", "run 2"]
+    assert len(figure.panels) == 5
+
+
+def test_a_close_up_draws_its_steps_and_keeps_the_statistics(pair: list[Run]) -> None:
+    whole, close = figures.training_dynamics(pair), figures.training_dynamics(pair, steps=(100, 199))
+    for panel in close.panels[:2]:
+        assert all(100 <= line.x.min() <= line.x.max() <= 199 for line in marks(panel, Line))
+    assert len(marks(close.panels[2], Hexbin)[0].x) == 25
+    assert close.panels[2].x.limits == whole.panels[2].x.limits
+    assert close.caption == whole.caption + " Only steps 100 to 199 are drawn; the statistics are of the whole runs."
+
+
+def test_labels_and_answers_must_fit(pair: list[Run]) -> None:
+    with pytest.raises(ValueError, match=r"expected 2 answers, one a run; got 0\."):
+        figures.training_dynamics(pair, answers=[])
     with pytest.raises(ValueError, match=r"expected 2 labels, one a run; got 1\."):
         figures.training_dynamics(pair, labels=["one"])
 

@@ -426,6 +426,24 @@ for _ in range(3):
     assert run.series("grad_norm")[0].tolist() == [0, 1, 2]
 
 
+def test_a_forked_child_leaves_the_run_to_its_parent(tmp_path: Path) -> None:
+    script = f"""
+import os, sys, torch, gradlens
+model = torch.nn.Linear(2, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+gradlens.watch(model, optimizer, {str(tmp_path)!r})
+model(torch.ones(1, 2)).sum().backward(); optimizer.step()
+if os.fork() == 0:
+    sys.exit(0)
+os.wait()
+(run,) = gradlens.open_runs({str(tmp_path)!r})
+assert run.status == "running", run.status
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True)
+    (run,) = gradlens.open_runs(tmp_path)
+    assert (run.status, len(run.series("step")[0])) == ("finished", 1)
+
+
 MODEL = nn.Linear(2, 1)
 SGD = torch.optim.SGD(MODEL.parameters(), lr=0.1)
 

@@ -122,29 +122,39 @@ def _add_drawing(app: Dash, catalogue: Catalogue, figures: Figures) -> None:
         if not entries or not places or theme not in ("light", "dark"):
             return ([no_update] * places, [no_update] * places, [no_update] * len(links), *(no_update,) * 8)
         zoom = (steps[0], steps[1]) if steps else None
-        span = zoom or step_span([entry.run for entry in entries])
-        drawn_steps = zoom if grown >= last else (span[0], max(span[0], min(span[1], int(grown))))
-        frame, figure = figures.draw(entries, zoom), figures.draw(entries, drawn_steps)
-        selection = Selection(
-            tuple(keys or ()), drawn_steps if drawn_steps and drawn_steps[0] < drawn_steps[1] else None
-        )
-        running = any(entry.run.status == "running" for entry in entries)
-        return (
-            [
-                panels.drawn(figure, index, theme, span, panels.heights(frame, index))
-                for index in range(len(figure.panels))
-            ],
-            [panel.foot for panel in figure.panels],
-            [export_path(link["form"], selection, None if link["panel"] == "all" else link["panel"]) for link in links],
-            tiles(_answers(catalogue, entries)),
-            figure.caption,
-            parts.problems(entries, [catalogue.problems(entry) for entry in entries]),
-            parts.range_text(zoom),
-            "range" if zoom else "range hidden",
-            f"iteration {int(grown):,}",
-            not running,
-            "recording, read anew every 5 s" if running else "",
-        )
+        until = None if grown >= last else int(grown)
+        return _shown(catalogue, figures, entries, zoom, until, theme, links)
+
+
+def _shown(
+    catalogue: Catalogue,
+    figures: Figures,
+    entries: Sequence[Entry],
+    zoom: Steps | None,
+    until: int | None,
+    theme: str,
+    links: Sequence[Mapping[str, Any]],
+) -> tuple[object, ...]:
+    """Every part of the page that follows the runs, the zoom, the slider and the theme, in the callback's order."""
+    span = zoom or step_span([entry.run for entry in entries])
+    drawn_steps = zoom if until is None else (span[0], max(span[0], min(span[1], until)))
+    frame, figure = figures.draw(entries, zoom), figures.draw(entries, drawn_steps)
+    several = drawn_steps if drawn_steps and drawn_steps[0] < drawn_steps[1] else None
+    selection = Selection(tuple(entry.key for entry in entries), several)
+    running = any(entry.run.status == "running" for entry in entries)
+    return (
+        [panels.drawn(figure, index, theme, span, panels.heights(frame, index)) for index in range(len(figure.panels))],
+        [panel.foot for panel in figure.panels],
+        [export_path(link["form"], selection, None if link["panel"] == "all" else link["panel"]) for link in links],
+        tiles(_answers(catalogue, entries)),
+        figure.caption,
+        parts.problems(entries, [catalogue.problems(entry) for entry in entries]),
+        parts.range_text(zoom),
+        "range" if zoom else "range hidden",
+        f"iteration {(drawn_steps or span)[1]:,}",
+        not running,
+        "recording, read anew every 5 s" if running else "",
+    )
 
 
 def zoomed(layout: Mapping[str, Any], now: Steps | None) -> Steps | None:

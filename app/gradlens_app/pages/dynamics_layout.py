@@ -10,7 +10,7 @@ from dash import dcc, html
 
 from gradlens.clipping import describe
 from gradlens.figures.figure import Figure
-from gradlens.figures.palette import run_colours
+from gradlens.figures.palette import dashed, run_colours
 from gradlens.store import Run
 from gradlens_app import layout
 from gradlens_app.catalogue import Entry
@@ -69,7 +69,9 @@ def head(runs: Sequence[Run], labels: Sequence[str]) -> list[Any]:
     """A swatch a run, and what their configs have in common."""
     swatches = [
         html.Span(
-            [html.Span(className=f"swatch {colour}"), text], className="legend", title=f"{run.name}: {run.run_id}"
+            [html.Span(className=f"swatch {colour}{' dashed' if dashed(colour) else ''}"), text],
+            className="legend",
+            title=f"{run.name}: {run.run_id}",
         )
         for run, text, colour in zip(runs, labels, colours(runs), strict=True)
     ]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlens.figures.figure import Line, Mark, Points
+from gradlens.figures.palette import dashed
 from gradlens.stats import ema, envelope
 
 Floats = NDArray[np.float64]
@@ -51,13 +52,16 @@ def curve(
         smooth = envelope(steps[kept], ema(values, 1 - 1 / span)[kept], LIMIT)
         marks = [
             Line(raw.x, raw.y, colour, faint=True),
-            Line(smooth.x, smooth.y, colour, label),
+            Line(smooth.x, smooth.y, colour, label, dashed=dashed(colour)),
         ]
     else:
-        marks = [Line(raw.x, raw.y, colour, label)]
-    if len(raw.nonfinite_x) and len(raw.y):
-        floor = np.full(len(raw.nonfinite_x), raw.y.min())
-        marks.append(Points(raw.nonfinite_x, floor, colour, "NaN or infinite", marker="cross"))
+        marks = [Line(raw.x, raw.y, colour, label, dashed=dashed(colour))]
+    holes = raw.nonfinite_x
+    if len(holes):
+        if len(holes) > LIMIT:  # more crosses than pixels
+            holes = holes[np.linspace(0, len(holes) - 1, LIMIT).astype(np.int64)]
+        floor = np.full(len(holes), raw.y.min() if len(raw.y) else 0.0)
+        marks.append(Points(holes, floor, colour, "NaN or infinite", marker="cross"))
     return Curve(tuple(marks), len(raw.x), raw.points, len(raw.nonfinite_x))
 
 
@@ -79,6 +83,6 @@ def foot(curves: list[Curve], smoothing: float) -> str:
         return ""
     text = f"{sum(c.drawn for c in curves):,} of {sum(c.points for c in curves):,} points"
     if smoothing:
-        text += f"; raw faint, average over {smoothing:.0%} of the steps"
+        text += f"; raw faint, average over {100 * smoothing:g} % of the steps"
     lost = sum(c.nonfinite for c in curves)
     return text + (f"; {lost:,} NaN or infinite, marked ×" if lost else "")
