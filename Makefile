@@ -13,7 +13,7 @@ INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet -
 .SILENT:
 
 demo: $(VENV)/.core
-	$(BIN)/gradlens demo --out $(DEMO) $(if $(filter 0,$(OPEN)),--no-show)
+	$(BIN)/gradlens demo --out "$(DEMO)" $(if $(filter 0,$(OPEN)),--no-show)
 
 test: $(VENV)/.dev
 	$(BIN)/python .ci/check.py
@@ -26,19 +26,20 @@ audit: $(VENV)/.dev
 	$(BIN)/python .ci/audit.py
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
-$(BIN)/python:
+$(VENV)/.made:
 	$(PYTHON) .ci/machine.py
 	echo "creating the environment $(VENV)"
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
+	touch $@
 
-$(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/.made
 	echo "installing gradlens and what it needs, pinned by constraints.txt (about a minute; torch is the large one)"
 	$(INSTALL) --editable ".[samples]"
 	touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.made
 	echo "installing gradlens, what it needs and what its tests need, pinned by constraints.txt (about a minute)"
 	$(INSTALL) --editable ".[dev]"
 	touch $(VENV)/.core $@

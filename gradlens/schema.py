@@ -51,6 +51,7 @@ SMOOTHNESS_METHODS: Final = (
     "none: several losses in this step",
     "none: gradient is not finite",
     "none: loss does not repeat",
+    "none: half precision inside compute",
     "none: out of memory",
     "none: probe failed",
 )
@@ -180,8 +181,9 @@ _COLUMNS: Final = (
         "smoothness_noise",
         "float64",
         "1",
-        "The same estimator with the gradient repeated at theta_t in place of theta_{t+1}: its noise floor.",
-        "around the update, on the first and every 16th probe",
+        "Noise floor of the smoothness: change of the gradient when it is only repeated, or its rounding if larger, "
+        "over the length of the step.",
+        "around the update",
         "smoothness noise floor",
     ),
     Column(

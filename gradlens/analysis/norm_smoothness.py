@@ -8,7 +8,6 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from gradlens.store import Run
 Floats = NDArray[np.float64]
 PHASES = ("early", "middle", "late")
 MIN_PROBES = 16
+_ABOVE_NOISE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +97,24 @@ def norm_smoothness(run: Run, *, tries: int = 999) -> NormSmoothness:
             steps, norms, values, nothing, nothing, (), None, np.nan, threshold, SAME_BATCH, n, why
         )  # fmt: skip
     log_norm, log_smoothness = np.log(norms), np.log(values)
+    noise_floor = _median(run, "smoothness_noise")
+    raw = correlate(log_norm, log_smoothness, tries=tries)
+    status = raw.status
+    if not status and log_smoothness.std() < _ABOVE_NOISE * noise_floor / np.median(values):
+        status = f"run {run.name!r} has a smoothness that does not vary beyond its noise floor: r would be of rounding."
     return NormSmoothness(
         steps=steps,
         grad_norm=norms,
         smoothness=values,
-        raw=correlate(log_norm, log_smoothness, tries=tries),
+        raw=raw,
         detrended=correlate(detrend(log_norm, steps), detrend(log_smoothness, steps), tries=tries),
         phases=_phases(steps, log_norm, log_smoothness, tries),
-        placebo=_placebo(run, steps),
-        noise_floor=_median(run, "smoothness_noise"),
+        placebo=_placebo(run, steps, float(np.median(norms))),
+        noise_floor=noise_floor,
         threshold=threshold,
         estimator=SAME_BATCH,
         n=n,
+        status=status,
     )
 
 
@@ -132,20 +138,20 @@ def _phases(steps: NDArray[np.int64], x: Floats, y: Floats, tries: int) -> tuple
     )
 
 
-def _placebo(run: Run, steps: NDArray[np.int64]) -> Placebo:
-    optimizer: Any = run.environment.get("optimizer", {})
-    defaults = optimizer.get("defaults", {})
+def _placebo(run: Run, steps: NDArray[np.int64], scale: float) -> Placebo:
+    defaults = run.optimizer.get("defaults")
     try:
         rule = from_spec(run.clip) if run.clip else None
     except ValueError:  # a rule of a newer version: the placebo without it says less, not something false
         rule = None
-    momentum = defaults.get("momentum", 0.0)
+    momentum = defaults.get("momentum") if isinstance(defaults, dict) else None
     return constant_curvature(
         probes=len(steps),
         every=int(np.median(np.diff(steps))),
         rule=rule,
-        optimizer=str(optimizer.get("class", "SGD")),
+        optimizer=str(run.optimizer.get("class", "SGD")),
         momentum=float(momentum) if isinstance(momentum, (int, float)) and 0 <= momentum < 1 else 0.0,
+        scale=scale,
     )
 
 

@@ -6,7 +6,8 @@ statistic on a problem whose curvature is constant by construction: stochastic g
 .. math:: g_t = H \theta_t + s_t \xi_t, \qquad \xi_t \sim N(0, I / d), \quad \log s_t \sim N(0, 1/4)
 
 with a fixed diagonal H whose 64 eigenvalues are spread logarithmically from 0.01 to 1, under the run's own clip rule
-and kind of optimizer. Whatever r shows there is not evidence about curvature.
+and kind of optimizer. Its gradient norms are about 1; the rule sees them in units of the run's median norm. Whatever r
+shows there is not evidence about curvature.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ def constant_curvature(
     rule: ClipRule | None = None,
     optimizer: str = "SGD",
     momentum: float = 0.0,
+    scale: float = 1.0,
     estimator: Estimator = "same_batch",
     seed: int = 0,
 ) -> Placebo:
@@ -68,6 +70,7 @@ def constant_curvature(
         rule: the run's clip rule.
         optimizer: name of the run's optimizer class; Adam and its kin are simulated as Adam, all others as SGD.
         momentum: heavy-ball momentum of SGD.
+        scale: the run's median gradient norm, for rules with an absolute threshold.
         estimator: ``same_batch``, or ``consecutive`` for the difference of successive mini-batch gradients, which
             shows a correlation here that the clip alone makes.
         seed: seed of a generator of its own.
@@ -80,7 +83,7 @@ def constant_curvature(
     """
     adam = "adam" in optimizer.lower()
     every = max(1, min(every, MOST_STEPS // max(probes, 1)))
-    norms, smoothness = _trajectories(probes, every, rule, momentum, estimator, seed, adam=adam)
+    norms, smoothness = _trajectories(probes, every, rule, momentum, scale, estimator, seed, adam=adam)
     time = np.arange(probes)
     raw = pearson(norms, smoothness)
     detrended = np.array(
@@ -97,7 +100,15 @@ def constant_curvature(
 
 
 def _trajectories(
-    probes: int, every: int, rule: ClipRule | None, momentum: float, estimator: Estimator, seed: int, *, adam: bool
+    probes: int,
+    every: int,
+    rule: ClipRule | None,
+    momentum: float,
+    scale: float,
+    estimator: Estimator,
+    seed: int,
+    *,
+    adam: bool,
 ) -> tuple[Floats, Floats]:
     """Log gradient norm and log smoothness, each (trajectories, probes)."""
     rng = np.random.default_rng(seed)
@@ -118,7 +129,7 @@ def _trajectories(
         norm = np.linalg.norm(gradient, axis=1)
         used = gradient
         if rule is not None:
-            clip, state = rule.update(Measured(norm, lr=_SGD_LR), state)
+            clip, state = rule.update(Measured(scale * norm, lr=_SGD_LR), state)
             used = gradient * clip.coefficients[:, None]
         if adam:
             first = 0.9 * first + 0.1 * used

@@ -28,15 +28,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         code: int = given.run(given)
-    except (RunError, OSError, ValueError, RuntimeError) as error:
-        print(f"gradlens: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("gradlens: stopped", file=sys.stderr)
-        return 130
+        sys.stdout.flush()
     except BrokenPipeError:  # the reader of a pipe, head say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (RunError, OSError, RuntimeError) as error:
+        print(f"gradlens: {error}", file=sys.stderr)
+        return 1
+    except ValueError as error:  # an argument outside its range
+        print(f"gradlens: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("gradlens: stopped", file=sys.stderr)
+        return 130
     return code
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,7 +32,10 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Draw the figure and write its files."""
-    runs = [run for path in given.runs for run in open_runs(path)]
+    found = [open_runs(path) for path in given.runs]
+    runs = [run for each in found for run in each]
+    for problem in (problem for each in found for problem in each.problems):
+        print(f"gradlens: {problem}", file=sys.stderr)
     if not runs:
         raise RunError(f"no runs in {', '.join(map(str, given.runs))}; give the folder that your recorder writes to.")
     figure = _threshold_history(runs, given) if given.figure == "threshold_history" else figures.training_dynamics(runs)

@@ -45,8 +45,9 @@ def _entries(run: Run) -> list[tuple[str, str]]:
     answer = norm_smoothness(run)
     low, high = answer.raw.pearson_interval
     r = answer.status or f"{answer.raw.pearson:.2f} [{low:.2f}, {high:.2f}], detrended {answer.detrended.pearson:.2f}"
-    if answer.placebo is not None:
-        r += f", placebo {answer.placebo.raw:.2f}; n = {answer.n}"
+    if not answer.status and answer.placebo is not None:
+        doubt = f", {answer.raw.caveat}" if answer.raw.caveat else ""
+        r = f"r = {r}, placebo {answer.placebo.raw:.2f}; n = {answer.n}{doubt}"
     return [
         ("name", run.name),
         ("run", run.run_id),
@@ -55,12 +56,12 @@ def _entries(run: Run) -> list[tuple[str, str]]:
         ("clip", describe(run.clip)),
         ("config", ", ".join(f"{key} = {value}" for key, value in run.config.items()) or "none"),
         ("torch", f"{environment.get('torch')} on {environment.get('device')}"),
-        ("optimizer", str(environment.get("optimizer", {}).get("class"))),
-        ("parameters", f"{environment.get('parameters', 0):,} in {len(run.parameters)} tensors"),
+        ("optimizer", str(run.optimizer.get("class"))),
+        ("parameters", f"{environment.get('parameters')} in {len(run.parameters)} tensors"),
         ("steps", f"{summary.steps:,} in {number(summary.seconds)} s"),
         ("final loss", number(summary.final_loss)),
         ("clipped", number(summary.clipped, percent=True)),
-        ("norm-smoothness", f"r = {r}" if answer.placebo else r),
+        ("norm-smoothness", r),
         ("overhead", number(summary.overhead, percent=True) + " of a step, smoothness probes apart"),
         ("series", ", ".join(run.columns) or "none"),
         ("on disk", f"{run.bytes:,} bytes"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import numpy as np
 
@@ -27,7 +28,7 @@ def fixed(max_norm: float) -> ClipRule:
     >>> clipping.replay(clipping.fixed(1.0), [0.5, 4.0]).coefficients.tolist()
     [1.0, 0.25]
     """
-    if isinstance(max_norm, bool) or not isinstance(max_norm, (int, float)) or math.isnan(max_norm) or max_norm < 0:
+    if isinstance(max_norm, bool) or not isinstance(max_norm, Real) or math.isnan(max_norm) or max_norm < 0:
         raise ValueError(f"max_norm must be a number, 0 or more; got {max_norm!r}.")
     threshold = float(max_norm)
 

@@ -132,7 +132,7 @@ def from_spec(spec: Mapping[str, Any]) -> ClipRule:
     factories: dict[str, Callable[..., ClipRule]] = {"autoclip": autoclip, "fixed": fixed}
     name = spec.get("name")
     parameters = spec.get("parameters", {})
-    if name not in factories or not isinstance(parameters, Mapping):
+    if not isinstance(name, str) or name not in factories or not isinstance(parameters, Mapping):
         raise ValueError(f"expected one of the clip rules {', '.join(sorted(factories))}; got {name!r}.")
     try:
         return factories[name](**parameters)

@@ -58,6 +58,8 @@ def check_logged(scalars: Mapping[str, Any]) -> None:
         ValueError: for a name that gradlens fills itself.
     """
     for name, value in scalars.items():
+        if not name.isprintable() or not name:
+            raise ValueError(f"a logged name must be printable text; got {name!r}.")
         if name in STEP_COLUMNS and name not in USER_COLUMNS:
             raise ValueError(f"{name!r} is a column that gradlens fills itself; log your number under another name.")
         if isinstance(value, Tensor):
@@ -65,5 +67,8 @@ def check_logged(scalars: Mapping[str, Any]) -> None:
                 raise TypeError(
                     f"log({name}=...) takes a number or a tensor with one element; got {tuple(value.shape)}."
                 )
-        elif not hasattr(value, "__float__"):
-            raise TypeError(f"log({name}=...) takes a number or a tensor with one element; got {type(value).__name__}.")
+            continue
+        try:
+            float(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise TypeError(f"log({name}=...) takes a number or a tensor with one element; got {value!r}.") from error

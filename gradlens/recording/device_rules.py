@@ -56,6 +56,7 @@ class DeviceAutoClip:
         """Coefficient and threshold for one more global norm, a 0-d float tensor."""
         if self._steps == 0:
             self._count = torch.zeros((), dtype=torch.int64, device=norm.device)
+            self._sorted = norm.new_empty(0)
         if self._steps == len(self._sorted):
             self._grow(norm)
         self._steps += 1
@@ -70,7 +71,7 @@ class DeviceAutoClip:
     def _grow(self, norm: Tensor) -> None:
         size = max(1024, 2 * self._steps)
         padding = torch.full((size - self._steps,), torch.inf, dtype=norm.dtype, device=norm.device)
-        self._sorted = torch.cat([self._sorted.to(padding), padding])
+        self._sorted = torch.cat([self._sorted, padding])
         self._index = torch.arange(size, device=norm.device)
 
     def _percentile(self, norm: Tensor) -> Tensor:

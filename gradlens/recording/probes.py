@@ -11,13 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from gradlens.recording.norms import global_norm, tensor_norms
-from gradlens.recording.smoothness import SameBatchProbe
-from gradlens.recording.step_row import StepRow
+from gradlens.recording.smoothness import HalfPrecisionError, SameBatchProbe
+from gradlens.recording.step_row import StepRow, kept
 from gradlens.recording.update import UpdateProbe
 from gradlens.schedules import Schedule
 from gradlens.schema import SAME_BATCH
 
 logger = logging.getLogger("gradlens")
+
+_REASONS: dict[type[Exception], str] = {
+    torch.OutOfMemoryError: "none: out of memory",
+    MemoryError: "none: out of memory",
+    HalfPrecisionError: "none: half precision inside compute",
+}
 
 
 class Probes:
@@ -77,7 +83,7 @@ class Probes:
         """
         step = row.step
         lr = self._optimizer.param_groups[0]["lr"]
-        row.scalars["lr"] = lr.detach().clone() if isinstance(lr, Tensor) else float(lr)
+        row.scalars["lr"] = kept(lr)
         update, smoothness = self._update_due(step), self._smoothness_due(step)
         norm = None
         if clipping or smoothness or self._norms_due(step):
@@ -107,6 +113,11 @@ class Probes:
                     row.note_smoothness(moved=moved, change=self._smoothness.after_update())
         self._smoothness.forget()
 
+    def release(self) -> None:
+        """Let go of everything held from one step to the next."""
+        self._smoothness.forget()
+        self._update = UpdateProbe()
+
     def _gradient(self, row: StepRow) -> Tensor | None:
         present = [index for index, parameter in enumerate(self.parameters) if parameter.grad is not None]
         if not present:
@@ -116,8 +127,9 @@ class Probes:
         row.scalars |= {"grad_norm": norm, "grad_norm_clipped": norm, "nonfinite": (~torch.isfinite(norms)).sum()}
         if self._norms_due(row.step):
             if len(present) < len(self.parameters):
-                some, norms = norms, norms.new_full((len(self.parameters),), torch.nan)
-                norms[present] = some
+                missing = norms.new_full((), torch.nan)
+                found = dict(zip(present, norms.unbind(), strict=True))
+                norms = torch.stack([found.get(index, missing) for index in range(len(self.parameters))])
             row.tensors["grad_norm"] = norms
         return norm
 
@@ -139,8 +151,8 @@ class Probes:
         try:
             yield
         except Exception as error:
-            short = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-            row.smoothness = "none: out of memory" if short else "none: probe failed"
+            row.smoothness = _REASONS.get(type(error), "none: probe failed")
+            self._smoothness.forget()
             self.skip("a smoothness probe", row.step, error)
 
     def skip(self, what: str, step: int, error: Exception) -> None:

@@ -33,7 +33,7 @@ from gradlens.recording.environment import describe_environment, describe_parame
 from gradlens.recording.probes import Probes
 from gradlens.recording.row_ring import RowRing
 from gradlens.recording.smoothness import first
-from gradlens.recording.step_row import RowFinisher, StepRow
+from gradlens.recording.step_row import RowFinisher, StepRow, kept
 from gradlens.schedules import Schedule, every, never
 from gradlens.store import RunWriter
 
@@ -57,7 +57,7 @@ class Recorder:
         norms: when to measure gradient norms, global and per parameter. The global norm is also measured at every step
             that clips or probes smoothness.
         update: when to measure the update's and the parameters' norms. Costs one copy of the parameters meanwhile.
-        smoothness: when to measure same-batch smoothness. Costs one forward and backward pass a probe, and two copies
+        smoothness: when to measure same-batch smoothness. Costs two forward and backward passes a probe, and two copies
             of the gradients meanwhile; needs the loss to be computed through :meth:`loss`.
         config: hyper-parameters to store with the run, JSON-like.
         enabled: False records nothing; the clip, which is part of the training, still acts. The environment variable
@@ -106,7 +106,7 @@ class Recorder:
         self._probes = Probes(model, optimizer, norms, update, smoothness)
         self._clipper = None if clip is None else Clipper(clip, self._probes.device)
         self._ring = RowRing(self._probes.device)
-        self._finish = RowFinisher()
+        self._finish = RowFinisher(torch.finfo(self._probes.parameters[0].dtype).eps)
         self._row: StepRow | None = None
         self._step = 0
         self._samples = 0
@@ -151,15 +151,18 @@ class Recorder:
         if isinstance(of, bool) or not isinstance(of, int) or of < 1:
             raise ValueError(f"of takes the number of micro-batches in the step, 1 or more; got {of!r}.")
         call = partial(compute, *inputs, **named_inputs)
+        row = None
         with self._guard():
             row = self._open_row()
+            if row is not None and row.measured:  # inside a line search: the step's own loss is noted already
+                row = None
             if row is not None:
                 self._probes.loss_begins(row, call, of)
         result = call()
         loss = first(result)
         with self._guard():
-            if self._row is not None:
-                self._note_loss(self._row, loss, (*inputs, *named_inputs.values()))
+            if row is not None:
+                self._note_loss(row, loss, (*inputs, *named_inputs.values()))
         if of == 1:
             return result
         return (loss / of, *result[1:]) if isinstance(result, tuple) else loss / of
@@ -178,7 +181,7 @@ class Recorder:
         with self._guard():
             row = self._row or self._open_row()
             if row is not None:
-                row.scalars.update({name: _kept(value) for name, value in scalars.items()})
+                row.scalars.update({name: kept(value) for name, value in scalars.items()})
 
     def attach(self) -> None:
         """Hook into the optimizer's step; done at construction."""
@@ -209,6 +212,7 @@ class Recorder:
             self._end_row()
             self._drain(everything=True)
         self._writer = self._row = None
+        self._probes.release()
         writer.close(outcome)
         self._acknowledged = writer.acknowledged
         if writer.dropped:
@@ -263,11 +267,19 @@ class Recorder:
             row = self._open_row()
             if row is not None:
                 row.scalars["time"] = time.time()
+                row.measured = True
                 norm = self._probes.before_update(row, clipping=self._clipper is not None)
         if self._clipper is not None:
-            # Not guarded: a clip that fails is a failure of the training, not of its recording.
-            norms = self._probes.gradient_norms() if norm is None else norm.reshape(1)
-            self._row_scalars(self._clipper.clip(self._probes.gradients(), norms, self._optimizer))
+            self._clip(self._clipper, norm)
+
+    def _clip(self, clipper: Clipper, norm: Tensor | None) -> None:
+        """Not guarded: a clip that fails is a failure of the training, not of its recording."""
+        begin = time.perf_counter()
+        norms = self._probes.gradient_norms() if norm is None else norm.reshape(1)
+        done = clipper.clip(self._probes.gradients(), norms, self._optimizer)
+        if self._row is not None:
+            self._row.scalars.update(done)
+            self._row.overhead += time.perf_counter() - begin
 
     @torch.no_grad()
     def _on_stepped(self, _optimizer: torch.optim.Optimizer, _args: object, _kwargs: object) -> None:
@@ -290,12 +302,8 @@ class Recorder:
             self._row = StepRow(self._step)
         return self._row
 
-    def _row_scalars(self, scalars: Mapping[str, Any]) -> None:
-        if self._row is not None:
-            self._row.scalars |= scalars
-
     def _note_loss(self, row: StepRow, loss: Tensor, inputs: tuple[Any, ...]) -> None:
-        total = row.scalars.get("loss", 0.0) * row.losses + _kept(loss)
+        total = row.scalars.get("loss", 0.0) * row.losses + kept(loss)
         row.losses += 1
         row.scalars |= {"loss": total / row.losses, "micro_batches": row.losses}
         size = next((len(item) for item in inputs if isinstance(item, Tensor) and item.dim() > 0), None)
@@ -343,13 +351,6 @@ def watch(model: nn.Module, optimizer: torch.optim.Optimizer, root: str | os.Pat
         The recorder, attached.
     """
     return Recorder(model, optimizer, root, **{"smoothness": never, **options})
-
-
-def _kept(value: float | Tensor) -> float | Tensor:
-    """A number to keep: a tensor on an accelerator as a copy there, anything else as a float."""
-    if isinstance(value, Tensor) and value.device.type != "cpu":
-        return value.detach().reshape(()).clone()
-    return float(value.detach() if isinstance(value, Tensor) else value)
 
 
 def _close_at_exit(recorder: Recorder, owner: int) -> None:

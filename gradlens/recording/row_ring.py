@@ -26,14 +26,14 @@ class HostRow:
         tensors: kind -> (parameters,) float64.
     """
 
-    scalars: dict[str, Any]
+    scalars: dict[Any, Any]
     tensors: dict[str, NDArray[np.float64]]
 
 
 @dataclass(slots=True)
 class _Pending:
-    scalars: dict[str, Any]
-    names: list[str]
+    scalars: dict[Any, Any]
+    names: list[Any]
     kinds: list[tuple[str, int]]
     packed: Tensor
     event: Any
@@ -56,14 +56,14 @@ class RowRing:
         self._pending: deque[_Pending] = deque()
         self._free: dict[int, list[Tensor]] = {}
 
-    def push(self, scalars: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    def push(self, scalars: Mapping[Any, Any], tensors: Mapping[str, Tensor]) -> None:
         """Send one step on its way.
 
         Args:
             scalars: name -> 0-d tensor on the device, or a value that the host has already.
             tensors: kind -> (parameters,) tensor on the device.
         """
-        on_device = {name: value for name, value in scalars.items() if isinstance(value, Tensor)}
+        on_device = {name: value for name, value in scalars.items() if isinstance(value, Tensor)}  # see step_row.kept
         parts = [value.detach().reshape(-1) for value in (*on_device.values(), *tensors.values())]
         dtype = wide(self._device)
         packed = torch.cat([part.to(self._device, dtype) for part in parts]) if parts else torch.zeros(0)

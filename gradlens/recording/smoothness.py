@@ -13,7 +13,7 @@ adaptivity", ICLR 2020, arXiv 1905.11881.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -46,17 +46,23 @@ def first(result: Any) -> Tensor:
     return loss
 
 
-class SameBatchProbe:
-    """Evaluates the gradient of one step's loss again, at the step's other end.
+class HalfPrecisionError(RuntimeError):
+    """The loss is computed in half precision although the weights are not: its gradients measure rounding."""
 
-    Costs one forward and backward pass a probe, and a second one on every 16th for the noise floor. Both run in the
-    precision of the weights, outside any autocast that the training uses. Gradients, buffers and random states are put
-    back exactly; other side effects of ``compute`` (a counter of its own, say) happen once more.
+
+class SameBatchProbe:
+    """Evaluates the gradient of one step's loss at both ends of the step.
+
+    Both ends are evaluated afresh, whatever the training did to its own gradients in between (a clip, accumulation, a
+    scale), in the precision of the weights: an autocast around the loss is left out, one inside ``compute`` is refused.
+    Costs two forward and backward passes a probe, and a third on every 16th, which repeats the first. Gradients,
+    buffers and random states are those of before afterwards; other side effects of ``compute`` (a counter of its own,
+    say) happen again.
 
     Memory: two more copies of the gradients while the probe runs, nothing between probes.
 
     Args:
-        model: its buffers are put back after each evaluation.
+        model: its buffers are shielded from each evaluation.
         parameters: those the optimizer steps.
         device: where results go.
     """
@@ -69,14 +75,12 @@ class SameBatchProbe:
         self._probes = 0
         self._call: Callable[[], Any] | None = None
         self._random: random_state.RandomState | None = None
-        self._autocast = False
         self._start: Gradients = []
 
     def remember(self, call: Callable[[], Any]) -> None:
         """Note how to evaluate this step's loss again, and the random states before it is evaluated first."""
         self._call = call
         self._random = random_state.capture(self._devices)
-        self._autocast = torch.is_autocast_enabled(self._device.type) if self._device.type != "meta" else False
 
     def forget(self) -> None:
         """Let go of the step: inputs, gradients, random states."""
@@ -89,23 +93,16 @@ class SameBatchProbe:
         return self._call is not None
 
     def before_update(self) -> Tensor | None:
-        """Keep the gradient at theta_t, before any clip.
+        """Evaluate the gradient at theta_t.
 
         Returns:
-            On the first and every 16th probe, the norm of the difference between the gradient that ``backward`` left
-            and a repeat of it, a 0-d tensor; else None.
+            On the first and every 16th probe, the norm of the difference to a repeat of it, a 0-d tensor; else None.
         """
-        left: Gradients = [None if p.grad is None else p.grad.detach().clone() for p in self._parameters]
-        self._start = left
-        noise_due = self._probes % NOISE_EVERY == 0
+        self._start = self._gradients()
         self._probes += 1
-        if self._autocast:
-            # The gradient that backward left carries half precision's rounding; both ends must be measured alike.
-            self._start = self._gradients()
-            left = self._gradients() if noise_due else left
-        elif noise_due:
-            return self._difference(self._gradients(), left)
-        return self._difference(self._start, left) if noise_due else None
+        if (self._probes - 1) % NOISE_EVERY:
+            return None
+        return self._difference(self._gradients(), self._start)
 
     def after_update(self) -> Tensor:
         """Norm of the change of the gradient over the step, a 0-d tensor."""
@@ -115,8 +112,7 @@ class SameBatchProbe:
 
     def _difference(self, one: Gradients, other: Gradients) -> Tensor:
         pairs = [(a, b) for a, b in zip(one, other, strict=True) if a is not None or b is not None]
-        changes = [_subtract(a, b) for a, b in pairs]
-        return global_norm(tensor_norms(changes, self._device))
+        return global_norm(tensor_norms([_subtract(a, b) for a, b in pairs], self._device))
 
     def _gradients(self) -> Gradients:
         """The gradient of the remembered loss at the parameters' present values."""
@@ -128,8 +124,9 @@ class SameBatchProbe:
             random_state.restore(self._random)
             with (
                 torch.enable_grad(),
-                torch.autocast(self._device.type, enabled=False),
-                _buffers_put_back(self._model),
+                _autocast_left_out(self._device),
+                _buffers_shielded(self._model),
+                _half_precision_refused(needed),
             ):
                 found = torch.autograd.grad(first(self._call()), needed, allow_unused=True)
         finally:
@@ -147,19 +144,53 @@ def _subtract(one: Tensor | None, other: Tensor | None) -> Tensor:
     return one - other
 
 
+def _autocast_left_out(device: torch.device) -> AbstractContextManager[object]:
+    available = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if available else nullcontext()
+
+
 @contextmanager
-def _buffers_put_back(model: nn.Module) -> Iterator[None]:
-    """Leave every buffer (BatchNorm's running statistics among them) as it was, object and content."""
-    saved = [
-        (module, name, buffer, buffer.detach().clone())
+def _buffers_shielded(model: nn.Module) -> Iterator[None]:
+    """Let the model write to copies of its buffers (BatchNorm's running statistics among them).
+
+    The buffers themselves are not written to, not even with what they held: a graph that is still waiting for its
+    backward may have saved one, and autograd refuses a saved tensor that was written to since.
+    """
+    places = [
+        (module, name, buffer)
         for module in model.modules()
         for name, buffer in module._buffers.items()
         if buffer is not None
     ]
+    copies = {id(buffer): buffer.detach().clone() for _, _, buffer in places}  # one that two modules share stays shared
     try:
+        for module, name, buffer in places:
+            module._buffers[name] = copies[id(buffer)]
         yield
     finally:
-        with torch.no_grad():
-            for module, name, buffer, content in saved:
-                buffer.copy_(content)
-                module._buffers[name] = buffer
+        for module, name, buffer in places:
+            module._buffers[name] = buffer
+
+
+@contextmanager
+def _half_precision_refused(parameters: Sequence[Tensor]) -> Iterator[None]:
+    """Look at every tensor that autograd keeps for the backward pass; only dtypes are looked at, no value.
+
+    Raises:
+        HalfPrecisionError: if one is in half precision and no parameter is.
+    """
+    half = (torch.float16, torch.bfloat16)
+    if any(parameter.dtype in half for parameter in parameters):
+        yield
+        return
+    seen = False
+
+    def pack(tensor: Tensor) -> Tensor:
+        nonlocal seen
+        seen = seen or tensor.dtype in half
+        return tensor.detach()  # the tensor itself would hold its own graph alive
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield
+    if seen:
+        raise HalfPrecisionError("autocast is switched on inside compute; put it around recorder.loss instead")

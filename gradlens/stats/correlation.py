@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 from gradlens.stats.bootstrap import block_length, bootstrap_interval
 
 Floats = NDArray[np.float64]
+_MOST_RESAMPLED = 5_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,15 @@ class Correlation:
     n: int
     block: int
     status: str = ""
+
+    @property
+    def caveat(self) -> str:
+        """Empty, or a clause that says why the intervals are likely too narrow.
+
+        On AR(1) data the 95 % intervals cover about .87 with 60 blocks in the series, .80 with 12, .70 with 5.
+        """
+        blocks = self.n / self.block if self.block else 0.0
+        return f"only about {blocks:.0f} independent blocks, so its interval is likely too narrow" * (0 < blocks < 50)
 
 
 def pearson(x: Floats, y: Floats) -> Floats:
@@ -98,7 +108,7 @@ def correlate(x: ArrayLike, y: ArrayLike, *, tries: int = 999, seed: int = 0, ii
     Args:
         x: (n,) numbers.
         y: (n,) numbers; pairs with a non-finite member are left out.
-        tries: resamples of the bootstrap.
+        tries: resamples of the bootstrap; fewer, down to 199, where n times this passes five million.
         seed: its seed.
         iid: resample single pairs instead of blocks. Wrong for dependent data; offered as the control that shows it.
 
@@ -118,8 +128,9 @@ def correlate(x: ArrayLike, y: ArrayLike, *, tries: int = 999, seed: int = 0, ii
     n = len(xs)
     if n < 16:
         return _no_answer(n, f"a correlation needs at least 16 pairs of finite values; there are {n}.")
-    if np.ptp(xs) == 0 or np.ptp(ys) == 0:
+    if _constant(xs) or _constant(ys):
         return _no_answer(n, "a correlation needs two series that vary; one of them is constant.")
+    tries = min(tries, max(199, _MOST_RESAMPLED // n))
     r = float(pearson(xs, ys))
     sx, sy = (xs - xs.mean()) / xs.std(), (ys - ys.mean()) / ys.std()
     block = 1 if iid else block_length(sx * sy - r / 2 * (sx * sx + sy * sy))
@@ -131,6 +142,11 @@ def correlate(x: ArrayLike, y: ArrayLike, *, tries: int = 999, seed: int = 0, ii
         n=n,
         block=block,
     )
+
+
+def _constant(values: Floats) -> bool:
+    """Whether a series varies by rounding only."""
+    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max(initial=0.0))
 
 
 def _no_answer(n: int, why: str) -> Correlation:

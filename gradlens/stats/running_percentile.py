@@ -7,6 +7,7 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable
 from heapq import heappush, heappushpop
+from numbers import Real
 
 
 def interpolate(below: float, above: float, weight: float) -> float:
@@ -30,7 +31,7 @@ def check_percentile(percentile: float) -> float:
     >>> check_percentile(10)
     10.0
     """
-    if isinstance(percentile, bool) or not isinstance(percentile, (int, float)) or not 0 <= percentile <= 100:
+    if isinstance(percentile, bool) or not isinstance(percentile, Real) or not 0 <= percentile <= 100:
         raise ValueError(f"percentile must be a number from 0 to 100; got {percentile!r}.")
     return float(percentile)
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Series = tuple[NDArray[np.int64], NDArray[np.float64]]
 
 HEARTBEAT_SECONDS = 60.0
+_KEYS = ("step", "session", "seq")
 _MAX_JSON = 4 << 20
 _MAX_DEPTH = 12
 
@@ -72,6 +73,11 @@ class Run:
         return dropped if isinstance(dropped, int) else 0
 
     @property
+    def optimizer(self) -> Mapping[str, Any]:
+        """``class`` and ``defaults`` of the optimizer recorded; empty where the run does not say."""
+        return _mapping(self.environment.get("optimizer"))
+
+    @property
     def bytes(self) -> int:
         """Size of the run's files on disk."""
         folders = (self.path, self.path / layout.STEPS, self.path / layout.TENSORS)
@@ -83,16 +89,20 @@ class Run:
         found: list[str] = []
         for folder in (layout.STEPS, layout.TENSORS):
             found += segments.find(self.path / folder).problems
-        for path in set(segments.find(self.path / layout.STEPS).good).difference(self._steps_segments()):
-            found.append(f"{path} holds no step records, whatever its name says; it is ignored.")
+        for path in segments.find(self.path / layout.STEPS).good:
+            if not set(_KEYS) <= set(segments.names(path)):
+                found.append(f"{path} holds no step records, whatever its name says; it is ignored.")
+        error = self._health.get("last_error")
         if self.dropped:
-            found.append(f"{self.dropped:,} rows lost while recording: {self._health.get('last_error')}.")
+            found.append(f"{self.dropped:,} rows lost while recording: {error}.")
+        elif error:
+            found.append(f"a part of the run beside its step records could not be written: {error}.")
         return tuple(found)
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the recorded series: gradlens' own in their order, then the user's."""
-        present = {name for segment in self._steps_segments() for name in segments.names(segment)}
+        present = segments.columns(self.path / layout.STEPS, _KEYS)
         return tuple(name for name in STEP_COLUMNS if name in present) + tuple(sorted(present - STEP_COLUMNS.keys()))
 
     def series(self, name: str) -> Series:
@@ -120,7 +130,7 @@ class Run:
         wanted = [name for name in self.columns if name in names]
         if not wanted:
             return {}
-        table = self._steps_table(tuple(dict.fromkeys(("step", "session", "seq", *wanted))))
+        table = self._steps_table(tuple(dict.fromkeys((*_KEYS, *wanted))))
         found = {}
         for name in wanted:
             present = table.filter(pc.is_valid(table[name]))
@@ -129,7 +139,7 @@ class Run:
 
     def steps(self) -> pd.DataFrame:
         """The step table as a data frame, one row a step."""
-        return _frame(self._steps_table(self.columns))
+        return _frame(self._steps_table(tuple(dict.fromkeys((*_KEYS, *self.columns)))))
 
     def tensors(self, kind: str) -> pd.DataFrame:
         """A per-parameter quantity as a long data frame.
@@ -140,10 +150,8 @@ class Run:
         Returns:
             Columns ``step`` (int64), ``name`` (text) and ``value`` (float32), ordered by step, then parameter.
         """
-        parts = [
-            segments.read(segment, ("parameter", "kind", "block", "session", "offsets", "values"))
-            for segment in segments.find(self.path / layout.TENSORS).good
-        ]
+        names = ("parameter", "kind", "block", "session", "offsets", "values")
+        parts = segments.load(self.path / layout.TENSORS, names, names)
         table = pa.concat_tables(parts) if parts else None
         rows = table.filter(pc.equal(table["kind"], kind)) if table is not None else None
         return self._long(rows)
@@ -171,16 +179,12 @@ class Run:
         path = layout.parameters_file(self.path, 0)
         try:
             return tuple(segments.read(path, ("name",))["name"].to_pylist())
-        except RunError:
+        except (RunError, FileNotFoundError):
             return ()
-
-    def _steps_segments(self) -> tuple[Path, ...]:
-        good = segments.find(self.path / layout.STEPS).good
-        return tuple(path for path in good if {"step", "session", "seq"} <= set(segments.names(path)))
 
     def _steps_table(self, columns: Sequence[str]) -> pa.Table:
         """The named columns, one row a step: where a step was written twice, the newest session's."""
-        parts = [segments.read(path, columns) for path in self._steps_segments()]
+        parts = segments.load(self.path / layout.STEPS, columns, _KEYS)
         if not parts:
             raise RunError(f"run {self.name!r} has no readable rows in {self.path / layout.STEPS}.")
         table = pa.concat_tables(parts, promote_options="default")

@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 from gradlens.store.errors import RunError
 from gradlens.store.layout import SegmentName
 
+_PATIENCE = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -61,16 +63,49 @@ def find(folder: Path) -> Found:
     return Found(tuple(path for _, path in good), tuple(problems))
 
 
+def load(folder: Path, columns: Sequence[str], needed: Sequence[str] = ()) -> list[pa.Table]:
+    """The named columns of every intact segment in a folder, in order.
+
+    A run that is just closing replaces its segments by one: a segment that vanished since the folder was listed means
+    that the folder must be listed again.
+
+    Args:
+        folder: ``steps/`` or ``tensors/`` of a run.
+        columns: which columns to read, those among them that a segment has.
+        needed: columns without which a file is none of gradlens' segments, and is passed over.
+    """
+    for _ in range(_PATIENCE):
+        try:
+            return [read(path, columns) for path in find(folder).good if set(needed) <= set(names(path))]
+        except FileNotFoundError:
+            continue
+    return []
+
+
+def columns(folder: Path, needed: Sequence[str]) -> set[str]:
+    """Names of the columns in the segments that :func:`load` would read."""
+    for _ in range(_PATIENCE):
+        try:
+            found = [set(names(path)) for path in find(folder).good]
+            return set().union(*(each for each in found if set(needed) <= each))
+        except FileNotFoundError:
+            continue
+    return set()
+
+
 def read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Those of the named columns that the file has, or all, page checksums verified.
 
     Raises:
         RunError: if it is not the Parquet file that its name says.
+        FileNotFoundError: if it is gone.
     """
     try:
-        file = _open(path)
+        file = pq.ParquetFile(path, page_checksum_verification=True)
         has = file.schema_arrow.names
         return file.read([name for name in has if columns is None or name in columns])
+    except FileNotFoundError:
+        raise
     except (OSError, pa.ArrowException, ValueError) as error:
         raise RunError(f"{path} cannot be read as a gradlens segment: {error}") from error
 
@@ -84,15 +119,17 @@ def size(folder: Path) -> int:
 
 
 def names(path: Path) -> tuple[str, ...]:
-    """The column names of a segment, none if it cannot be read."""
+    """The column names of a file, none if it is not Parquet.
+
+    Raises:
+        FileNotFoundError: if it is gone.
+    """
     try:
-        return tuple(_open(path).schema_arrow.names)
+        return tuple(pq.read_schema(path).names)
+    except FileNotFoundError:
+        raise
     except (OSError, pa.ArrowException, ValueError):
         return ()
-
-
-def _open(path: Path) -> pq.ParquetFile:
-    return pq.ParquetFile(path, page_checksum_verification=True)
 
 
 @lru_cache(maxsize=4096)

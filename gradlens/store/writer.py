@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from gradlens.schema import SCHEMA_VERSION
 from gradlens.store import layout, segments
 from gradlens.store.disk import Disk
-from gradlens.store.errors import RunError
 from gradlens.store.layout import BLOCK, SegmentName
 from gradlens.store.tables import PARAMETER_SCHEMA, Row, TensorBlock, parquet_bytes, steps_table, tensors_table
 
@@ -109,15 +108,22 @@ class RunWriter:
             return
         first, last = self._written, self._written + len(rows) - 1
         self._written += len(rows)
-        try:
-            self._write_segment(layout.STEPS, first, last, steps_table(rows))
-            if blocks:
-                self._write_segment(layout.TENSORS, first, last, tensors_table(blocks, self._session))
+        if self._try(lambda: self._write_segment(layout.STEPS, first, last, steps_table(rows))):
             self.acknowledged = int(rows[-1]["step"])  # type: ignore[arg-type]
-            self._beat(closed=None)
-        except (OSError, MemoryError, pa.ArrowException) as error:
+        else:
             self.dropped += len(rows)
+        if blocks:
+            self._try(lambda: self._write_segment(layout.TENSORS, first, last, tensors_table(blocks, self._session)))
+        self._try(lambda: self._beat(closed=None))
+
+    def _try(self, write: Callable[[], None]) -> bool:
+        """Whether a write went well; whatever it raises is kept as the last error and must not end a training."""
+        try:
+            write()
+        except Exception as error:
             self.last_error = f"{type(error).__name__}: {error}"
+            return False
+        return True
 
     def close(self, outcome: str) -> None:
         """Seal what waits, rewrite the segments as one, and note how the session ended.
@@ -126,12 +132,9 @@ class RunWriter:
             outcome: ``"finished"`` or ``"stopped"``.
         """
         self.seal()
-        try:
-            for folder in (layout.STEPS, layout.TENSORS):
-                self._compact(folder)
-            self._beat(closed=outcome)
-        except (OSError, MemoryError, pa.ArrowException, RunError) as error:
-            self.last_error = f"{type(error).__name__}: {error}"
+        self._try(lambda: self._compact(layout.STEPS))
+        self._try(lambda: self._compact(layout.TENSORS))
+        self._try(lambda: self._beat(closed=outcome))
 
     def _compact(self, folder: str) -> None:
         old = self._segments[folder]

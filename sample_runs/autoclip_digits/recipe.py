@@ -177,7 +177,8 @@ def main(out, *, fast=False):
             )
         record(root / "runs", **settings)
         done.write_text(json.dumps(settings))
-    settings = json.loads(done.read_text())
+    if json.loads(done.read_text()) != json.loads(json.dumps(settings)):
+        raise FileExistsError(f"{root} holds this recipe with other settings; remove it, or give another --out.")
     print(draw(root, settings["seeds"], settings["steps"]))
     return root / "runs"
 

@@ -1,9 +1,11 @@
 """A planted tie is found, a shared trend is told from it, and the placebo shows what the clip alone makes."""
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
 from gradlens import analysis, clipping
 from gradlens.store import Run
@@ -68,6 +70,34 @@ def test_only_steps_with_both_and_with_a_logarithm_count(write_run: WriteRun) ->
     assert result.steps.tolist() == list(range(20, STEPS))
 
 
+def test_a_smoothness_that_is_constant_or_noise_has_no_r(write_run: WriteRun) -> None:
+    constant = analysis.norm_smoothness(write_run(smoothness=np.full(STEPS, 3.0)), tries=9)
+    assert constant.status == "a correlation needs two series that vary; one of them is constant."
+    rounding = 3.0 + 1e-6 * np.random.default_rng(0).standard_normal(STEPS)
+    noise = np.full(STEPS, 3e-7)
+    result = analysis.norm_smoothness(write_run(smoothness=rounding, smoothness_noise=noise), tries=9)
+    assert (
+        result.status == "run 'run' has a smoothness that does not vary beyond its noise floor: r would be of rounding."
+    )
+
+
+def test_few_independent_blocks_are_named(write_run: WriteRun) -> None:
+    rng = np.random.default_rng(0)
+    slow = np.exp(lfilter([1.0], [1.0, -0.95], rng.standard_normal((2, STEPS)), axis=1))
+    result = analysis.norm_smoothness(write_run(grad_norm=slow[0], smoothness=slow[1]), tries=9)
+    assert result.raw.caveat == (
+        f"only about {STEPS / result.raw.block:.0f} independent blocks, so its interval is likely too narrow"
+    )
+    assert analysis.norm_smoothness(write_run(**planted("tie", 0)), tries=9).raw.caveat == ""
+
+
+def test_an_odd_description_is_no_obstacle(write_run: WriteRun) -> None:
+    for optimizer in (None, 3, {"class": None, "defaults": 3}):
+        run = write_run(clip={"name": ["a"], "parameters": 3})
+        odd = dataclasses.replace(run, environment={"optimizer": optimizer})
+        assert analysis.norm_smoothness(odd, tries=9).placebo is not None
+
+
 def test_says_why_it_cannot_answer(write_run: WriteRun) -> None:
     result = analysis.norm_smoothness(write_run(smoothness=[None] * STEPS))
     assert result.status.startswith("run 'run' has 0 smoothness probes with a positive value; r needs at least 16.")
@@ -93,10 +123,18 @@ def test_on_constant_curvature_a_clip_moves_consecutive_r_and_not_same_batch_r(o
     assert max(abs(before), abs(after)) < 0.35
 
 
+def test_an_absolute_threshold_acts_on_the_placebo_as_on_the_run() -> None:
+    def raw(max_norm: float, scale: float) -> float:
+        return analysis.constant_curvature(100, 20, clipping.fixed(max_norm), scale=scale, estimator="consecutive").raw
+
+    assert raw(0.5, 1.0) == pytest.approx(raw(50.0, 100.0))
+    assert raw(50.0, 100.0) - raw(50.0, 1.0) > 0.5  # clipping most steps, clipping none
+
+
 def test_placebo_smoothness_lies_within_its_eigenvalues() -> None:
     from gradlens.analysis.placebo import _trajectories
 
-    _, log_smoothness = _trajectories(60, 5, None, 0.9, "same_batch", 0, adam=False)
+    _, log_smoothness = _trajectories(60, 5, None, 0.9, 1.0, "same_batch", 0, adam=False)
     assert np.exp(log_smoothness).min() >= 0.01
     assert np.exp(log_smoothness).max() <= 1.0
 

@@ -1,6 +1,7 @@
 """The command line as a person and as a script meet it."""
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -99,11 +100,6 @@ def test_export_writes_the_figure(root: Path, tmp_path: Path, capsys: Capture) -
         (["info", "{tmp}/empty"], "is not a run: it holds no run.json"),
         (["info", "{tmp}/file"], "is a file; give the folder of a run"),
         (["export", "figure", "{tmp}/empty", "--out", "{tmp}/f"], "no runs in {tmp}/empty"),
-        (["export", "figure", "{tmp}/root", "--out", "{tmp}/f", "--style", "x"], "expected one of the styles"),
-        (
-            ["export", "figure", "{tmp}/root", "--out", "{tmp}/f", "--figure", "threshold_history"],
-            "draws one run; got 2",
-        ),
         (["export", "figure", "{tmp}/root", "--out", "{tmp}/file/f"], "file"),
     ],
 )
@@ -116,6 +112,30 @@ def test_failures_are_one_line_and_exit_code_1(
     line = one_line(capsys.readouterr().err)
     assert line.startswith("gradlens: ")
     assert why.format(tmp=tmp_path) in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["export", "figure", "{tmp}/root", "--out", "{tmp}/f", "--style", "x"], "expected one of the styles"),
+        (
+            ["export", "figure", "{tmp}/root", "--out", "{tmp}/f", "--figure", "threshold_history"],
+            "draws one run; got 2",
+        ),
+        (["show", "{tmp}/root", "--host", "192.0.2.1"], "host expects a loopback address"),
+    ],
+)
+def test_arguments_outside_their_range_are_exit_code_2(
+    root: Path, tmp_path: Path, capsys: Capture, arguments: list[str], why: str
+) -> None:
+    assert main([argument.format(tmp=tmp_path) for argument in arguments]) == 2
+    assert why in one_line(capsys.readouterr().err)
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure(root: Path) -> None:
+    command = f"{shlex.quote(sys.executable)} -m gradlens list {shlex.quote(str(root))} | true; echo ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["/bin/bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (result.stdout.strip(), result.stderr) == ("0", "")
 
 
 @pytest.mark.parametrize(
@@ -187,8 +207,12 @@ def test_the_demo_records_analyses_and_draws(tmp_path: Path, capsys: Capture) ->
     assert (out / "results.md").read_text() in printed
     assert printed.endswith(f"browse them with: gradlens show {out / 'runs'}\n")
     stamps = {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*")}
-    assert main(["demo", "--no-show", "--out", str(out)]) == 0  # a finished demo is not recorded again
+    assert main(["demo", "--fast", "--no-show", "--out", str(out)]) == 0  # a finished demo is not recorded again
     assert stamps == {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*")}
+
+    capsys.readouterr()
+    assert main(["demo", "--no-show", "--out", str(out)]) == 1
+    assert "holds this recipe with other settings" in one_line(capsys.readouterr().err)
 
 
 def test_the_demo_overwrites_nothing(tmp_path: Path, capsys: Capture) -> None:

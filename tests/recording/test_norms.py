@@ -1,19 +1,22 @@
 """Norms against float64, and nothing on the device path that reads the host."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from gradlens import clipping
+import gradlens
+from gradlens import clipping, every
 from gradlens.recording.apply_clip import scale_gradients
 from gradlens.recording.device_rules import DeviceAutoClip, device_rule
 from gradlens.recording.norms import global_norm, tensor_norms
 from gradlens.recording.row_ring import RowRing
-from gradlens.recording.step_row import RowFinisher
+from gradlens.recording.step_row import Part, RowFinisher
 
 CPU = torch.device("cpu")
 
@@ -67,8 +70,35 @@ def test_nothing_on_the_device_path_reads_the_host() -> None:
             coefficient, threshold = twin(global_norm(norms))
             assert coefficient.shape == threshold.shape == ()
             scale_gradients(gradients, coefficient)
-    ring = RowRing(meta)
-    ring.push({"step": 0, "grad_norm": global_norm(norms), "time": 1.0}, {"grad_norm": norms})
+
+
+@pytest.mark.parametrize("clip", [None, clipping.fixed(1.0), clipping.autoclip(10)], ids=str)
+def test_a_whole_iteration_reads_the_host_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: clipping.ClipRule | None
+) -> None:
+    """A training on meta tensors, all probes on, a parameter without a gradient, a learning rate that is a tensor."""
+    monkeypatch.setattr(RowRing, "drain", lambda self, everything=False: iter(()))  # what arrives is read on the host
+    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1)).to("meta")
+    model.unused = torch.nn.Parameter(torch.ones(3, device="meta"))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, foreach=False)
+    options = {"norms": every(1), "update": every(1), "smoothness": every(1)}
+    x = torch.ones(5, 4, device="meta")
+    with gradlens.Recorder(model, optimizer, tmp_path, clip=clip, **options) as recorder, NoCopies():
+        for _ in range(3):
+            optimizer.zero_grad()
+            recorder.loss(lambda x: model[0](x).tanh().square().mean(), x).backward()
+            optimizer.step()
+            recorder.log(accuracy=x.mean())
+    assert recorder.skipped == 0
+
+
+class NoCopies(TorchDispatchMode):
+    """Refuses a copy of a CPU tensor to the device: from pageable memory it would wait for the device."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        if "copy" in str(func) and any(isinstance(a, torch.Tensor) and a.device.type == "cpu" for a in args):
+            raise AssertionError(f"{func} copies from the CPU")
+        return func(*args, **(kwargs or {}))
 
 
 def test_a_rule_without_a_device_twin_is_refused() -> None:
@@ -133,8 +163,9 @@ def test_the_ring_waits_only_when_full_and_keeps_the_order() -> None:
 
 
 def test_a_loss_that_does_not_repeat_is_doubted_until_it_does() -> None:
-    finish = RowFinisher()
-    base = {"grad_norm": 1.0, "smoothness_method": "same_batch", "_moved": 0.5, "_change": 1.0}
-    rows = [finish(base | noise) for noise in ({"_noise": 0.9}, {}, {"_noise": 0.0}, {})]
+    finish = RowFinisher(epsilon=1e-7)
+    base = {"grad_norm": 1.0, "smoothness_method": "same_batch", Part.MOVED: 0.5, Part.CHANGE: 1.0}
+    rows = [finish(base | noise) for noise in ({Part.NOISE: 0.9}, {}, {Part.NOISE: 0.05}, {})]
     assert [row.get("smoothness") for row in rows] == [None, None, 2.0, 2.0]
+    assert [row.get("smoothness_noise") for row in rows] == [None, None, 0.1, 2e-7]
     assert [row["smoothness_method"] for row in rows] == ["none: loss does not repeat"] * 2 + ["same_batch"] * 2

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import gradlens
-from gradlens.store import Disk, Run, RunWriter
+from gradlens.store import Disk, Run, RunWriter, segments
 from gradlens.store.layout import SegmentName
 from gradlens.store.tables import parquet_bytes, steps_table
 
@@ -166,6 +166,49 @@ def test_rows_that_cannot_be_written_are_counted(tmp_path: Path, monkeypatch: py
     run = gradlens.open_run(w.path)
     assert run.series("step")[0].tolist() == [*range(10), *range(30, 40)]
     assert run.problems == ("20 rows lost while recording: OSError: [Errno 28] No space left on device.",)
+
+
+def test_what_fails_beside_the_step_records_costs_no_step_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = FullDisk()
+    write = disk.write
+
+    def refuse_tensors(path: Path, data: bytes) -> None:
+        if path.parent.name == "tensors":
+            raise OSError(28, "No space left on device")
+        write(path, data)
+
+    monkeypatch.setattr(disk, "write", refuse_tensors)
+    w = writer(tmp_path, disk=disk)
+    w.append({"step": 0}, {"grad_norm": np.ones(2, dtype=np.float32)})
+    w.close("finished")
+    run = gradlens.open_run(w.path)
+    assert (w.dropped, w.acknowledged, run.status, len(run.steps())) == (0, 0, "finished", 1)
+    assert run.problems == (
+        "a part of the run beside its step records could not be written: OSError: [Errno 28] No space left on device.",
+    )
+
+
+def test_a_run_that_closes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compaction replaces the segments between a reader's listing and its reading."""
+    monkeypatch.setattr("gradlens.store.writer.SEAL_ROWS", 10)
+    w = writer(tmp_path)
+    for step in range(20):
+        w.append({"step": step}, {"grad_norm": np.ones(2, dtype=np.float32)})
+    run = gradlens.open_run(w.path)
+    find = segments.find
+
+    def find_then_close(folder: Path) -> segments.Found:
+        found = find(folder)
+        w.close("finished")
+        return found
+
+    for question in (lambda: run.columns, lambda: run.series("step"), lambda: run.tensors("grad_norm")):
+        monkeypatch.setattr(segments, "find", find_then_close)
+        assert len(question()) > 0
+        monkeypatch.setattr(segments, "find", find)
+    assert len(run.series("step")[0]) == 20
 
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:

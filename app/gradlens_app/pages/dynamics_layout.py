@@ -69,7 +69,7 @@ def head(runs: Sequence[Run], labels: Sequence[str]) -> list[Any]:
     """A swatch a run, and what their configs have in common."""
     swatches = [
         html.Span(
-            [html.Span(className=f"swatch {colour}{' dashed' if dashed(colour) else ''}"), text],
+            [html.Span(className=f"swatch {colour}"), text],
             className="legend",
             title=f"{run.name}: {run.run_id}",
         )
@@ -79,8 +79,9 @@ def head(runs: Sequence[Run], labels: Sequence[str]) -> list[Any]:
 
 
 def colours(runs: Sequence[Run]) -> tuple[str, ...]:
-    """CSS classes of the runs' colours."""
-    return tuple(f"run-colour {role}" for role in run_colours(runs)) if runs else ()
+    """CSS classes of the runs' colours, and of their dashes."""
+    roles = run_colours(runs) if runs else ()
+    return tuple(f"run-colour {role}{' dashed' if dashed(role) else ''}" for role in roles)
 
 
 def _common(runs: Sequence[Run]) -> str:

@@ -174,23 +174,26 @@ def _r(value: float, interval: tuple[float, float]) -> str:
 
 
 def _caption(labels: Sequence[str], answers: Sequence[NormSmoothness], steps: tuple[int, int] | None) -> str:
+    clipped = any(np.isfinite(answer.threshold) for answer in answers)
     parts = [
         "Training dynamics. Top: step size (norm of each parameter update) and natural logarithm of the training "
         "loss. Below: local smoothness, on the step's own batch, against gradient norm before clipping, natural "
-        "logarithms, in hexagons; limits are shared. The dotted line is the clip threshold at the end of training: "
-        "everything right of it is clipped. Pearson's r between the logs, with a 95 % block-bootstrap interval:"
+        "logarithms, in hexagons; limits are shared. "
+        + "The dotted line is the clip threshold at the end of training: everything right of it is clipped. " * clipped
+        + "Pearson's r between the logs, with a 95 % block-bootstrap interval:"
     ]
     for text, answer in zip(labels, answers, strict=True):
         if answer.status or answer.placebo is None:
             parts.append(f"{text}: {answer.status}")
             continue
         placebo = answer.placebo
+        doubt = f", {answer.raw.caveat}" if answer.raw.caveat else ""
         parts.append(
             f"{text}: r = {_r(answer.raw.pearson, answer.raw.pearson_interval)}, "
             f"without a cubic trend in time {_r(answer.detrended.pearson, answer.detrended.pearson_interval)}, "
             f"Spearman {answer.raw.spearman:.2f}; placebo of constant curvature ({placebo.optimizer}) "
             f"{placebo.raw:.2f} ({placebo.raw_range[0]:.2f} to {placebo.raw_range[1]:.2f}), "
-            f"without trend {placebo.detrended:.2f}; n = {answer.n}."
+            f"without trend {placebo.detrended:.2f}; n = {answer.n}{doubt}."
         )
     if steps is not None:
         parts.append(f"Only steps {steps[0]:,} to {steps[1]:,} are drawn; the statistics are of the whole runs.")
