@@ -75,7 +75,7 @@ if __name__ == "__main__":
     parser.add_argument("--lr", type=float, required=True, help="learning rate of SGD")
     parser.add_argument("--percentile", type=float, help="AutoClip's p; without it nothing is clipped")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=1800)
     given = parser.parse_args()
     torch.set_num_threads(1)  # the network is small: two trainings side by side beat one on two cores
     for each_seed in given.seeds:
