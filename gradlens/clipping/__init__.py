@@ -3,7 +3,8 @@
 from gradlens.clipping.autoclip import autoclip
 from gradlens.clipping.fixed import fixed
 from gradlens.clipping.replay import NOT_DETERMINED, Replay, replay
-from gradlens.clipping.rule import Clip, ClipRule, Measured, describe, from_spec
+from gradlens.clipping.rule import Clip, ClipRule, Measured
+from gradlens.clipping.spec import describe, from_spec
 
 __all__ = [
     "NOT_DETERMINED",

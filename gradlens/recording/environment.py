@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-import gradlens
-
 
 def describe_environment(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]) -> dict[str, Any]:
     """The environment entry of ``run.json``."""
     device = parameters[0].device
     return {
-        "gradlens": gradlens.__version__,
+        "gradlens": version("gradlens-dynamics"),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,

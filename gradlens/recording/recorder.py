@@ -29,12 +29,13 @@ from torch import Tensor, nn
 from gradlens.clipping import ClipRule
 from gradlens.recording.apply_clip import Clipper
 from gradlens.recording.arguments import check_arguments, check_logged
+from gradlens.recording.closure import StepArguments, measure_first_evaluation
 from gradlens.recording.environment import describe_environment, describe_parameters, plain
 from gradlens.recording.probes import Probes
 from gradlens.recording.row_ring import RowRing
 from gradlens.recording.smoothness import first
 from gradlens.recording.step_row import RowFinisher, StepRow, kept
-from gradlens.schedules import Schedule, every, never
+from gradlens.schedules import Schedule, every
 from gradlens.store import RunWriter
 
 logger = logging.getLogger("gradlens")
@@ -240,25 +241,12 @@ class Recorder:
 
     def _on_step(
         self, _optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        """Before the update. Where there is a closure it is wrapped, since the gradient exists only once it has run."""
-        closure = kwargs["closure"] if "closure" in kwargs else args[1] if len(args) > 1 else None
-        if closure is None:
+    ) -> StepArguments | None:
+        """Before the update, or inside the closure that leads to it."""
+        stepped_with = measure_first_evaluation(args, kwargs, self._before_update)
+        if stepped_with is None:
             self._before_update()
-            return None
-        evaluations = 0
-
-        def measured() -> Any:
-            nonlocal evaluations
-            result = closure()
-            evaluations += 1
-            if evaluations == 1:  # the gradient at theta_t; a line search may come back with others
-                self._before_update()
-            return result
-
-        if "closure" in kwargs:
-            return args, {**kwargs, "closure": measured}
-        return (args[0], measured, *args[2:]), kwargs
+        return stepped_with
 
     @torch.no_grad()
     def _before_update(self) -> None:
@@ -303,14 +291,11 @@ class Recorder:
         return self._row
 
     def _note_loss(self, row: StepRow, loss: Tensor, inputs: tuple[Any, ...]) -> None:
-        total = row.scalars.get("loss", 0.0) * row.losses + kept(loss)
-        row.losses += 1
-        row.scalars |= {"loss": total / row.losses, "micro_batches": row.losses}
+        row.add_loss(loss)
         size = next((len(item) for item in inputs if isinstance(item, Tensor) and item.dim() > 0), None)
         if size is not None:
             self._samples += size
-            row.scalars["batch_size"] = row.scalars.get("batch_size", 0) + size
-            row.scalars["samples"] = self._samples
+            row.scalars |= {"batch_size": row.scalars.get("batch_size", 0) + size, "samples": self._samples}
 
     def _end_row(self) -> None:
         row, self._row = self._row, None
@@ -334,23 +319,6 @@ class Recorder:
             self._probes.skip("a measurement", self._step, error)
         if self._row is not None:
             self._row.overhead += time.perf_counter() - begin
-
-
-def watch(model: nn.Module, optimizer: torch.optim.Optimizer, root: str | os.PathLike[str], **options: Any) -> Recorder:
-    """Record a loop without touching it: hook the optimizer, and close when the process ends.
-
-    The loss is not seen (``recorder.log(loss=loss)`` adds it), so by default no smoothness is measured.
-
-    Args:
-        model: as for :class:`Recorder`.
-        optimizer: as for :class:`Recorder`.
-        root: as for :class:`Recorder`.
-        options: any keyword of :class:`Recorder`.
-
-    Returns:
-        The recorder, attached.
-    """
-    return Recorder(model, optimizer, root, **{"smoothness": never, **options})
 
 
 def _close_at_exit(recorder: Recorder, owner: int) -> None:

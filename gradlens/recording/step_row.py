@@ -50,6 +50,12 @@ class StepRow:
         """Whether a smoothness probe is under way."""
         return self.smoothness == SAME_BATCH
 
+    def add_loss(self, loss: Tensor) -> None:
+        """Note the loss of one more micro-batch; the step's loss is their mean."""
+        total = self.scalars.get("loss", 0.0) * self.losses + kept(loss)
+        self.losses += 1
+        self.scalars |= {"loss": total / self.losses, "micro_batches": self.losses}
+
     def note_smoothness(self, *, moved: Tensor, change: Tensor) -> None:
         """Note the two norms whose ratio is the smoothness; the host divides, since only it can see a zero."""
         self.scalars |= {Part.MOVED: moved, Part.CHANGE: change}
