@@ -130,4 +130,7 @@ def _verdict(known: Sequence[NormSmoothness]) -> str:
 
 def _overhead_note(answers: Sequence[Answer]) -> list[str]:
     overhead = sequence([_summary("overhead")(answer) for answer in answers], percent)
-    return ["clipped: gradient norm above the threshold", f"recorder overhead {overhead} of a step, probes included"]
+    return [
+        "clipped: gradient norm above the threshold",
+        f"recorder overhead {overhead} of a step, smoothness probes apart",
+    ]
