@@ -91,8 +91,11 @@ def norm_smoothness(run: Run, *, tries: int = 999) -> NormSmoothness:
     if n < MIN_PROBES:
         nothing = correlate(norms, values)
         why = f"run {run.name!r} has {n} smoothness probes with a positive value; r needs at least {MIN_PROBES}."
-        if not n:
-            why += " Smoothness is measured where the loss goes through recorder.loss and smoothness= is due."
+        why += (
+            " Probe more often, as with smoothness=gradlens.every(20)."
+            if n
+            else " Smoothness is measured where the loss goes through recorder.loss and smoothness= is due."
+        )
         return NormSmoothness(
             steps, norms, values, nothing, nothing, (), None, np.nan, threshold, SAME_BATCH, n, why
         )  # fmt: skip

@@ -49,7 +49,7 @@ def run(given: argparse.Namespace) -> int:
                 run.name,
                 run.status,
                 describe(run.clip),
-                f"{summary.steps:,}",
+                f"{summary.steps:,}" if summary.steps else "-",
                 number(summary.final_loss),
                 number(summary.step_variation),
                 number(summary.clipped, percent=True),

@@ -10,7 +10,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verb."""
     parser = verbs.add_parser("show", help="browse runs in the dashboard")
     parser.add_argument("root", nargs="?", type=Path, help="folder of runs")
-    parser.add_argument("--logdir", type=Path, help="the same, for fingers used to TensorBoard")
+    parser.add_argument("--logdir", type=Path, help="the same as root")
     add_server_options(parser)
     parser.set_defaults(run=run, parser=parser)
 

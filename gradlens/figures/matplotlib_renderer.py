@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -126,7 +127,8 @@ def _draw(axes: Axes, panel: Panel) -> None:
                 draw = axes.axvline if mark.along == "x" else axes.axhline
                 draw(mark.at, color=colour(mark.colour), linestyle=":", linewidth=1.2, label=mark.label or None)
             case Text():
-                axes.text(0.5, 0.5, mark.text, transform=axes.transAxes, ha="center", va="center", wrap=True)
+                text = "\n".join(textwrap.wrap(mark.text, 40))
+                axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize="x-small")
     axes.set_title(panel.title)
     axes.set_xlabel(panel.x.label)
     axes.set_ylabel(panel.y.label)

@@ -31,6 +31,9 @@ def check_arguments(
         raise TypeError(f"model must be a torch.nn.Module; got {type(model).__name__}.")
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(f"optimizer must be a torch.optim.Optimizer; got {type(optimizer).__name__}.")
+    owned = {id(parameter) for parameter in model.parameters()}
+    if owned and owned.isdisjoint(id(p) for group in optimizer.param_groups for p in group["params"]):
+        raise ValueError("the optimizer holds none of this model's parameters; give the model that it trains.")
     if name is not None and not isinstance(name, str):
         raise TypeError(f"name must be text; got {type(name).__name__}.")
     if clip is not None and not isinstance(clip, ClipRule):

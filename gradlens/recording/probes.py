@@ -54,6 +54,7 @@ class Probes:
         self.parameters: Sequence[nn.Parameter] = [p for group in optimizer.param_groups for p in group["params"]]
         self.device = self.parameters[0].device
         self.skipped = 0
+        self._warned = False
         self._norms_due, self._update_due, self._smoothness_due = norms, update, smoothness
         self._update = UpdateProbe()
         self._smoothness = SameBatchProbe(model, self.parameters, self.device)
@@ -121,6 +122,11 @@ class Probes:
     def _gradient(self, row: StepRow) -> Tensor | None:
         present = [index for index, parameter in enumerate(self.parameters) if parameter.grad is not None]
         if not present:
+            if not self._warned:
+                self._warned = True
+                logger.warning(
+                    "gradlens found no gradient at step %d: was loss.backward() called before step()?", row.step
+                )
             return None
         norms = self.gradient_norms()
         norm = global_norm(norms)

@@ -146,11 +146,16 @@ class Recorder:
             What ``compute`` returned, its loss divided by ``of``.
 
         Raises:
-            TypeError: if there is no such loss. Whatever ``compute`` raises comes through.
+            TypeError: if ``compute`` is no function or returns no such loss. Whatever it raises comes through.
             ValueError: if ``of`` is not a positive whole number.
         """
         if isinstance(of, bool) or not isinstance(of, int) or of < 1:
             raise ValueError(f"of takes the number of micro-batches in the step, 1 or more; got {of!r}.")
+        if not callable(compute):
+            raise TypeError(
+                "recorder.loss takes the function and its inputs, as in recorder.loss(compute, x, y); "
+                f"got {type(compute).__name__}."
+            )
         call = partial(compute, *inputs, **named_inputs)
         row = None
         with self._guard():

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gradlens.schema import SCHEMA_VERSION, STEP_COLUMNS
+from gradlens.schema import SCHEMA_VERSION, STEP_COLUMNS, TENSOR_KINDS
 from gradlens.store import layout, segments
 from gradlens.store.errors import RunError
 
@@ -149,7 +149,12 @@ class Run:
 
         Returns:
             Columns ``step`` (int64), ``name`` (text) and ``value`` (float32), ordered by step, then parameter.
+
+        Raises:
+            ValueError: for another kind.
         """
+        if kind not in TENSOR_KINDS:
+            raise ValueError(f"expected one of the kinds {', '.join(TENSOR_KINDS)}; got {kind!r}.")
         names = ("parameter", "kind", "block", "session", "offsets", "values")
         parts = segments.load(self.path / layout.TENSORS, names, names)
         table = pa.concat_tables(parts) if parts else None
@@ -234,14 +239,16 @@ def open_run(path: str | os.PathLike[str]) -> Run:
         raise RunError(f"{folder} is a file; give the folder of a run, which holds a {layout.RUN_FILE}.")
     if not (folder / layout.RUN_FILE).is_file():
         raise RunError(
-            f"{folder} is not a run: it holds no {layout.RUN_FILE}. open_runs() looks inside folders of runs."
+            f"{folder} is not a run: it holds no {layout.RUN_FILE}. If runs lie inside: gradlens list {folder}"
         )
     entries = _read_json(folder / layout.RUN_FILE)
     version = entries.get("schema_version")
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
+    if not isinstance(version, int):
+        raise RunError(f"{folder / layout.RUN_FILE} is not gradlens': it names no schema version. The run is skipped.")
+    if version > SCHEMA_VERSION:
         raise RunError(
-            f"{folder / layout.RUN_FILE}: expected schema version {SCHEMA_VERSION} or older, got {version!r}; "
-            "a newer gradlens wrote it, or it is not a gradlens file."
+            f"{folder / layout.RUN_FILE}: expected schema version {SCHEMA_VERSION} or older, got {version}; "
+            "a newer gradlens wrote it: update to read it."
         )
     clip, created = entries.get("clip"), entries.get("created")
     return Run(

@@ -220,7 +220,7 @@ def test_gradients_of_every_kind(tmp_path: Path) -> None:
     assert run.series("nonfinite")[1].tolist() == [0.0]
 
 
-def test_a_step_without_gradients_is_a_row_without_norms(tmp_path: Path) -> None:
+def test_a_step_without_gradients_is_a_row_without_norms(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = small_net()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with gradlens.Recorder(model, optimizer, tmp_path, clip=clipping.autoclip(10), update=every(1)) as recorder:
@@ -228,3 +228,5 @@ def test_a_step_without_gradients_is_a_row_without_norms(tmp_path: Path) -> None
     frame = gradlens.open_run(recorder.path or "").steps()
     assert "grad_norm" not in frame
     assert frame["update_norm"].tolist() == [0.0]
+    (record,) = caplog.records
+    assert "found no gradient at step 0: was loss.backward() called before step()?" in record.getMessage()

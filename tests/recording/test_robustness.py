@@ -178,7 +178,11 @@ def test_wrong_arguments_raise_at_once(arguments: tuple, options: dict, why: str
 def test_wrong_calls_raise_at_once(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="LBFGS evaluates its closure several times"):
         gradlens.Recorder(MODEL, torch.optim.LBFGS(MODEL.parameters()), tmp_path, clip=clipping.fixed(1.0))
+    with pytest.raises(ValueError, match="the optimizer holds none of this model's parameters"):
+        gradlens.Recorder(nn.Linear(2, 1), SGD, tmp_path)
     recorder = gradlens.Recorder(MODEL, SGD, tmp_path)
+    with pytest.raises(TypeError, match=r"takes the function and its inputs, .* got Tensor\."):
+        recorder.loss(torch.ones(()))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"of takes the number of micro-batches in the step, 1 or more; got 0\."):
         recorder.loss(lambda: None, of=0)
     with pytest.raises(TypeError, match=r"compute must return the loss.*got a tensor of shape \(2,\)\."):

@@ -86,6 +86,8 @@ def test_tensors_come_back_by_name_and_step(tmp_path: Path, monkeypatch: pytest.
         frame = run.tensors(kind)
         assert list(frame.itertuples(index=False, name=None)) == rows
     assert run.tensors("param_norm").empty
+    with pytest.raises(ValueError, match=r"expected one of the kinds grad_norm, .*; got 'momentum'"):
+        run.tensors("momentum")
 
 
 def test_blocks_summarise_their_finite_values(tmp_path: Path) -> None:

@@ -174,11 +174,14 @@ def _r(value: float, interval: tuple[float, float]) -> str:
 
 
 def _caption(labels: Sequence[str], answers: Sequence[NormSmoothness], steps: tuple[int, int] | None) -> str:
-    clipped = any(np.isfinite(answer.threshold) for answer in answers)
+    drawn = any(not answer.status for answer in answers)
+    clipped = any(np.isfinite(answer.threshold) and not answer.status for answer in answers)
     parts = [
         "Training dynamics. Top: step size (norm of each parameter update) and natural logarithm of the training "
         "loss. Below: local smoothness, on the step's own batch, against gradient norm before clipping, natural "
-        "logarithms, in hexagons; limits are shared. "
+        "logarithms"
+        + ", in hexagons; limits are shared. " * drawn
+        + ". " * (not drawn)
         + "The dotted line is the clip threshold at the end of training: everything right of it is clipped. " * clipped
         + "Pearson's r between the logs, with a 95 % block-bootstrap interval:"
     ]
