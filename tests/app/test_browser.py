@@ -49,6 +49,13 @@ class Visit:
             "return plots.length === count && plots.every(plot => plot.querySelector('.trace, .annotation')); }",
             arg=count,
         )
+        # A drag must not begin while fonts, margins or a second drawing still move the axes.
+        self.page.wait_for_load_state("networkidle")
+        still, last = 0, None
+        while still < 5:
+            self.page.wait_for_timeout(100)
+            box = self.page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
+            still, last = (still + 1 if box == last else 0), box
 
     def range_of(self, index: int) -> list[float]:
         script = "index => document.querySelectorAll('.js-plotly-plot')[index]._fullLayout.xaxis.range"
