@@ -25,7 +25,6 @@ _METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": "gradlens"},
     "png": {"Software": "gradlens"},
 }
-FORMATS = tuple(_METADATA)
 
 _PRINT = {
     "pdf.fonttype": 42,

@@ -83,8 +83,7 @@ class Probes:
             The global gradient norm, a 0-d tensor; None where it was not due, or there is no gradient.
         """
         step = row.step
-        lr = self._optimizer.param_groups[0]["lr"]
-        row.scalars["lr"] = kept(lr)
+        row.scalars["lr"] = kept(self._optimizer.param_groups[0]["lr"])
         update, smoothness = self._update_due(step), self._smoothness_due(step)
         norm = None
         if clipping or smoothness or self._norms_due(step):

@@ -291,3 +291,4 @@ def test_empty_and_damaged_roots_say_why(visit: Callable[[Path], Visit], make_ru
     seen.wait_for_panels(4)
     seen.open("/dynamics?runs=ffffffffffff")
     seen.page.get_by_text("names a run that is not in the folder").wait_for()
+    assert seen.page.locator(".js-plotly-plot").count() == 0
