@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Version of the run folder's format, independent of the package's version."""
 
 DType = Literal["int64", "float64", "bool", "category"]

@@ -30,6 +30,28 @@ def _enabled_and_seeded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert "GRADLENS_DISABLED" not in os.environ
 
 
+COUNTED = "counted: "
+
+
+@pytest.fixture
+def count(record_property: Callable[[str, object], None]) -> Callable[[str, int], None]:
+    """Add to a number that is printed at the end of all tests, such as the crash points tried."""
+    return lambda what, number: record_property(COUNTED + what, number)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    totals: dict[str, int] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, value in getattr(report, "user_properties", ()) if getattr(report, "when", "") == "call" else ():
+                if name.startswith(COUNTED):
+                    totals[name.removeprefix(COUNTED)] = totals.get(name.removeprefix(COUNTED), 0) + value
+    if totals:
+        terminalreporter.section("counted")
+        for name, total in sorted(totals.items()):
+            terminalreporter.line(f"{total:>10,} {name}")
+
+
 @pytest.fixture
 def write_run(tmp_path: Path) -> Callable[..., Run]:
     """Write a run straight through the store, without a training."""
@@ -48,7 +70,7 @@ def write_run(tmp_path: Path) -> Callable[..., Run]:
         norms = np.exp(0.4 * rng.standard_normal(steps) + 1.0)
         smoothness = norms**0.8 * np.exp(0.2 * rng.standard_normal(steps))
         description = {"config": config or {}, "clip": clip, "environment": {"optimizer": {"class": "SGD"}}}
-        writer = RunWriter(root or tmp_path / "runs", name, description, [("weight", (2, 3), "float32", 0)])
+        writer = RunWriter.create(root or tmp_path / "runs", name, description, [("weight", (2, 3), "float32", 0)])
         for step in range(steps):
             row = {
                 "step": step,
@@ -66,7 +88,7 @@ def write_run(tmp_path: Path) -> Callable[..., Run]:
             row |= {key: values[step] for key, values in columns.items()}
             writer.append(row, {"grad_norm": np.array([norms[step]], dtype=np.float32)})
         if outcome is None:
-            writer.seal()
+            writer.flush()
         else:
             writer.close(outcome)
         return gradlens.open_run(writer.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -40,8 +41,10 @@ def autoclip(percentile: float, window: int | None = None) -> ClipRule:
     ([1.0, 2.0, 2.0], [False, True, False])
     """
 
-    def history() -> RunningPercentile | WindowPercentile:
-        return RunningPercentile(percentile) if window is None else WindowPercentile(percentile, window)
+    def history(norms: Iterable[float] = ()) -> RunningPercentile | WindowPercentile:
+        if window is None:
+            return RunningPercentile(percentile, norms)
+        return WindowPercentile(percentile, window, norms)
 
     history()  # an argument outside its range is refused here, not at the first step
 
@@ -59,7 +62,19 @@ def autoclip(percentile: float, window: int | None = None) -> ClipRule:
         past = history()
         return np.fromiter((_next(past, norm) for norm in norms.tolist()), np.float64, len(norms))
 
-    return ClipRule("autoclip", {"percentile": float(percentile), "window": window}, init, update, scan)
+    def save(state: list[RunningPercentile | WindowPercentile]) -> dict[str, Floats]:
+        norms = [past.values for past in state]
+        return {
+            "norms": np.array([n for each in norms for n in each]),
+            "counts": np.array([len(n) for n in norms], float),
+        }
+
+    def load(saved: Mapping[str, Floats]) -> list[RunningPercentile | WindowPercentile]:
+        ends = np.cumsum(saved["counts"]).astype(int)
+        return [history(norms.tolist()) for norms in np.split(saved["norms"], ends[:-1])]
+
+    parameters = {"percentile": float(percentile), "window": window}
+    return ClipRule("autoclip", parameters, init, update, scan, save, load)
 
 
 def _next(past: RunningPercentile | WindowPercentile, norm: float) -> float:

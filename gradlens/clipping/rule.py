@@ -55,6 +55,8 @@ class ClipRule:
         update: (measured, state) -> (clip, state); may reuse the state's buffers.
         scan: (steps,) norms -> (steps,) thresholds of one group from a fresh state, the fast twin of ``update``
             for replay; None where recorded norms do not determine the rule.
+        save: state -> arrays from which ``load`` makes it again; None where ``init`` does.
+        load: the arrays of ``save`` -> state.
 
     >>> from gradlens import clipping
     >>> clipping.autoclip(percentile=10)
@@ -66,6 +68,8 @@ class ClipRule:
     init: Callable[[int], State] = field(repr=False, compare=False)
     update: Callable[[Measured, State], tuple[Clip, State]] = field(repr=False, compare=False)
     scan: Callable[[Floats], Floats] | None = field(repr=False, compare=False)
+    save: Callable[[State], dict[str, Floats]] | None = field(default=None, repr=False, compare=False)
+    load: Callable[[Mapping[str, Floats]], State] | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
         given = ", ".join(f"{key}={value!r}" for key, value in self.parameters.items() if value is not None)

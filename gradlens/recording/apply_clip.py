@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gradlens.clipping import ClipRule, Measured
-from gradlens.recording.device_rules import device_rule
-from gradlens.recording.norms import global_norm
+from gradlens.recording.device_rules import DeviceAutoClip, device_rule
+from gradlens.recording.norms import global_norm, wide
 
 
 class Clipper:
@@ -30,6 +32,7 @@ class Clipper:
         self._rule = rule
         self._state = rule.init(1)
         self._twin = None if device.type == "cpu" else device_rule(rule)
+        self._like = torch.empty(0, dtype=wide(device), device=device)
 
     def clip(self, gradients: Sequence[Tensor], norms: Tensor, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """Clip gradients in place.
@@ -54,6 +57,39 @@ class Clipper:
             "clipped": torch.isfinite(norm) & (norm > threshold),
             "clip_source": "observed",
         }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rule's spec and state, as plain numbers and float64 tensors on the CPU."""
+        return {
+            "rule": self._rule.spec(),
+            "state": {key: torch.from_numpy(value) for key, value in self._save().items()},
+        }
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> bool:
+        """Go on from a state; False if it is another rule's, and this one goes on from where it is."""
+        if saved["rule"]["name"] != self._rule.name:
+            return False
+        state = {key: value.double().cpu().numpy() for key, value in saved["state"].items()}
+        if self._rule.load is not None and state:
+            if isinstance(self._twin, DeviceAutoClip):
+                self._twin.load(state, self._like)
+            else:
+                self._state = self._rule.load(state)
+        return True
+
+    def see(self, norms: NDArray[np.float64]) -> None:
+        """Bring the rule to where it would be after these norms, as they were recorded."""
+        state = self._rule.init(1)
+        for norm in norms:
+            _, state = self._rule.update(Measured(np.array([norm])), state)
+        if self._rule.save is not None:
+            saved = {key: torch.from_numpy(value) for key, value in self._rule.save(state).items()}
+            self.load_state_dict({"rule": self._rule.spec(), "state": saved})
+
+    def _save(self) -> dict[str, NDArray[np.float64]]:
+        if isinstance(self._twin, DeviceAutoClip):
+            return self._twin.save()
+        return {} if self._rule.save is None else self._rule.save(self._state)
 
     def _decide(self, norm: Tensor, optimizer: torch.optim.Optimizer) -> tuple[Tensor, Tensor]:
         if self._twin is not None:

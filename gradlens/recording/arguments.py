@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,6 +52,38 @@ def check_arguments(
         schedule(0)
     if config is not None and not isinstance(config, Mapping):
         raise TypeError(f"config must be a mapping such as a dict; got {type(config).__name__}.")
+
+
+def check_storage(resume: str | os.PathLike[str] | None, max_bytes: int | None) -> None:
+    """Refuse a folder or a limit of the wrong kind.
+
+    Raises:
+        TypeError: if ``resume`` is no path.
+        ValueError: if ``max_bytes`` is no positive whole number.
+    """
+    if resume is not None and not isinstance(resume, (str, os.PathLike)):
+        raise TypeError(f"resume takes a run folder, such as recorder.path was; got {resume!r}.")
+    if max_bytes is not None and (isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 1):
+        raise ValueError(f"max_bytes takes a positive whole number of bytes, or None; got {max_bytes!r}.")
+
+
+def check_state(state: Mapping[str, Any]) -> tuple[str | None, int, int, Mapping[str, Any] | None]:
+    """The parts of a checkpointed state: run, step, samples and the clip rule's.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    try:
+        version, run, step, samples, clip = (state[key] for key in ("version", "run", "step", "samples", "clip"))
+    except (KeyError, TypeError):
+        raise ValueError("expected what recorder.state_dict() gave; got something else.") from None
+    if version != 1:
+        raise ValueError(
+            f"expected a recorder's state of version 1, got {version!r}; a newer gradlens wrote it: update."
+        )
+    if run is not None and (not isinstance(run, str) or run in ("", ".", "..") or "/" in run or os.sep in run):
+        raise ValueError(f"expected the id of a run in the recorder's state; got {run!r}.")
+    return run, int(step), int(samples), clip
 
 
 def check_logged(scalars: Mapping[str, Any]) -> None:

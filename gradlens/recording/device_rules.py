@@ -6,9 +6,11 @@ the host rule itself runs, where reading a norm costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gradlens.clipping import ClipRule
@@ -54,7 +56,7 @@ class DeviceAutoClip:
 
     def __call__(self, norm: Tensor) -> tuple[Tensor, Tensor]:
         """Coefficient and threshold for one more global norm, a 0-d float tensor."""
-        if self._steps == 0:
+        if len(self._sorted) == 0:
             self._count = torch.zeros((), dtype=torch.int64, device=norm.device)
             self._sorted = norm.new_empty(0)
         if self._steps == len(self._sorted):
@@ -67,6 +69,24 @@ class DeviceAutoClip:
         self._sorted = torch.where(finite, inserted, self._sorted)
         self._count = self._count + finite
         return _clip(norm, self._percentile(norm))
+
+    def save(self) -> dict[str, NDArray[np.float64]]:
+        """The state as the host rule's ``save`` gives it; waits for the device."""
+        norms = self._sorted[torch.isfinite(self._sorted)].double().cpu().numpy()
+        return {"norms": norms, "counts": np.array([len(norms)], float)}
+
+    def load(self, saved: Mapping[str, NDArray[np.float64]], norm: Tensor) -> None:
+        """Take over a state that ``save`` gave.
+
+        Args:
+            saved: the state.
+            norm: any tensor with the device and dtype of the norms to come.
+        """
+        norms = np.sort(saved["norms"])
+        self._steps = len(norms)
+        self._count = torch.tensor(len(norms), device=norm.device)
+        self._sorted = torch.as_tensor(norms, dtype=norm.dtype, device=norm.device)
+        self._grow(norm)
 
     def _grow(self, norm: Tensor) -> None:
         size = max(1024, 2 * self._steps)

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from gradlens.clipping import ClipRule
 from gradlens.recording.apply_clip import Clipper
-from gradlens.recording.arguments import check_arguments, check_logged
+from gradlens.recording.arguments import check_arguments, check_logged, check_state, check_storage
 from gradlens.recording.closure import StepArguments, measure_first_evaluation
 from gradlens.recording.environment import describe_environment, describe_parameters, plain
 from gradlens.recording.probes import Probes
@@ -36,7 +36,7 @@ from gradlens.recording.row_ring import RowRing
 from gradlens.recording.smoothness import first
 from gradlens.recording.step_row import RowFinisher, StepRow, kept
 from gradlens.schedules import Schedule, every
-from gradlens.store import RunWriter
+from gradlens.store import PATIENCE, RunWriter, open_run
 
 logger = logging.getLogger("gradlens")
 
@@ -61,15 +61,17 @@ class Recorder:
         smoothness: when to measure same-batch smoothness. Costs two forward and backward passes a probe, and two copies
             of the gradients meanwhile; needs the loss to be computed through :meth:`loss`.
         config: hyper-parameters to store with the run, JSON-like.
+        resume: a run folder to go on with, in a new session, from the step after its last; the clip rule takes up the
+            recorded norms. :meth:`load_state_dict` goes on from the step of a checkpoint instead. ``root`` and ``name``
+            are the run's then. None begins a new run.
+        max_bytes: what the run may take on disk before per-parameter detail is thinned to summaries of 256 steps, the
+            oldest first; None is no limit. Step records are never thinned.
         enabled: False records nothing; the clip, which is part of the training, still acts. The environment variable
             ``GRADLENS_DISABLED=1`` does the same.
 
-    Attributes:
-        path: the run folder, None if disabled.
-
     Raises:
         TypeError: for an argument of the wrong kind.
-        ValueError: for a rule that cannot run here.
+        ValueError: for a rule that cannot run here, or a folder to resume that is no run.
         OSError: if the run folder cannot be made. Recording raises nothing after that: later failures are counted,
             logged once, and cost rows, never the training.
 
@@ -99,10 +101,13 @@ class Recorder:
         update: Schedule = every(10),  # noqa: B008
         smoothness: Schedule = every(200),  # noqa: B008
         config: Mapping[str, Any] | None = None,
+        resume: str | os.PathLike[str] | None = None,
+        max_bytes: int | None = None,
         enabled: bool = True,
     ) -> None:
         schedules = {"norms": norms, "update": update, "smoothness": smoothness}
         check_arguments(model, optimizer, name, clip, schedules, config)
+        check_storage(resume, max_bytes)
         self._optimizer = optimizer
         self._probes = Probes(model, optimizer, norms, update, smoothness)
         self._clipper = None if clip is None else Clipper(clip, self._probes.device)
@@ -112,18 +117,27 @@ class Recorder:
         self._step = 0
         self._samples = 0
         self._acknowledged = -1
+        self._dropped = 0
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
         self._writer: RunWriter | None = None
-        self.path: Path | None = None
+        self._path: Path | None = None
         if enabled and os.environ.get("GRADLENS_DISABLED", "") in ("", "0"):
             description = {
                 "config": plain(dict(config or {})),
                 "clip": None if clip is None else clip.spec(),
                 "environment": describe_environment(optimizer, self._probes.parameters),
             }
-            parameters = describe_parameters(model, optimizer)
-            self._writer = RunWriter(Path(root), name or type(model).__name__, description, parameters)
-            self.path = self._writer.path
+            storage: dict[str, Any] = {
+                "description": description,
+                "parameters": describe_parameters(model, optimizer),
+                "patience": PATIENCE if self._probes.device.type == "cpu" else 0.0,
+                "max_bytes": max_bytes,
+            }
+            self._resume = partial(RunWriter.resume, **storage)
+            if resume is None:
+                self._writer = RunWriter.create(Path(root), name or type(model).__name__, **storage)
+            else:
+                self._go_on(Path(resume))
             self._at_exit = partial(_close_at_exit, self, os.getpid())
             atexit.register(self._at_exit)
         self.attach()
@@ -217,17 +231,92 @@ class Recorder:
         with self._guard():
             self._end_row()
             self._drain(everything=True)
-        self._writer = self._row = None
+        self._row = None
         self._probes.release()
+        self._retire(writer, outcome)
+        self._writer = None
+        if self._dropped:
+            logger.info("gradlens lost %d rows of %s: %s.", self._dropped, self._path, writer.last_error)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs so that :meth:`load_state_dict` can go on: plain numbers, text and CPU tensors.
+
+        Taken after ``optimizer.step()``, as the optimizer's own. Waits for the device.
+        """
+        return {
+            "version": 1,
+            "run": None if self.path is None else self.path.name,
+            "step": self._step,
+            "samples": self._samples,
+            "clip": None if self._clipper is None else self._clipper.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint: its step, its count of samples and the memory of its clip rule.
+
+        Where the run that the checkpoint was taken from is under the same root, recording goes on in it, in a new
+        session: rows that it has from that step on are superseded, not deleted. A run that this recorder has just begun
+        and not yet written to is then removed. Elsewhere the rows go to this recorder's run.
+
+        Args:
+            state: what :meth:`state_dict` gave.
+
+        Raises:
+            ValueError: if it is no such state, or the run cannot be read.
+            OSError: if the run cannot be written to.
+        """
+        run, step, samples, clip = check_state(state)
+        self._row = None
+        self._drain(everything=True)
+        self._probes.release()
+        writer = self._writer
+        if writer is not None and run is not None:
+            folder = writer.path.parent / run
+            same = folder == writer.path
+            if (not same and (folder / "run.json").is_file()) or (same and writer.rows):
+                self._writer = self._resume(path=folder)
+                self._retire(writer, "stopped", discard=not same)
+        self._step, self._samples = step, samples
+        if self._clipper is not None and clip is not None and not self._clipper.load_state_dict(clip):
+            logger.warning("gradlens: the checkpoint's clip rule is another one; this one begins without a history.")
+
+    def _go_on(self, folder: Path) -> None:
+        """Begin the next session of a run, after its last step."""
+        run = open_run(folder)
+        if run.status == "running":
+            logger.warning(
+                "gradlens: another process seems to write to %s still; both go on, the newer counts.", folder
+            )
+        found = run.several("step", "samples", "grad_norm")
+        self._writer = self._resume(path=folder)
+        self._step = int(found["step"][0][-1]) + 1 if "step" in found else 0
+        self._samples = int(found["samples"][1][-1]) if "samples" in found else 0
+        if self._clipper is not None and "grad_norm" in found:
+            self._clipper.see(found["grad_norm"][1])
+
+    def _retire(self, writer: RunWriter, outcome: str, *, discard: bool = False) -> None:
+        """Close a writer, and keep what it knows; one that wrote nothing may go without a trace."""
+        if discard and not writer.rows:
+            writer.discard()
+            return
         writer.close(outcome)
-        self._acknowledged = writer.acknowledged
-        if writer.dropped:
-            logger.warning("gradlens lost %d rows of %s: %s.", writer.dropped, self.path, writer.last_error)
+        self._path, self._acknowledged = writer.path, writer.acknowledged
+        self._dropped += writer.dropped
+
+    @property
+    def path(self) -> Path | None:
+        """The run folder, where it is now; None if disabled."""
+        return self._path if self._writer is None else self._writer.path
 
     @property
     def acknowledged(self) -> int:
-        """Step of the last row that is safe on disk, -1 before the first."""
+        """Step of the last row that survives the death of the process, -1 before the first."""
         return self._acknowledged if self._writer is None else self._writer.acknowledged
+
+    @property
+    def dropped(self) -> int:
+        """Rows lost, because the disk did not take them."""
+        return self._dropped + (0 if self._writer is None else self._writer.dropped)
 
     @property
     def skipped(self) -> int:

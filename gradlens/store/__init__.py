@@ -2,7 +2,20 @@
 
 from gradlens.store.disk import Disk
 from gradlens.store.errors import RunError
-from gradlens.store.reader import Run, Runs, open_run, open_runs
-from gradlens.store.writer import RunWriter
+from gradlens.store.finding import Runs, open_run, open_runs
+from gradlens.store.run import Run, SessionInfo
+from gradlens.store.sealing import compact_run
+from gradlens.store.writer import PATIENCE, RunWriter
 
-__all__ = ["Disk", "Run", "RunError", "RunWriter", "Runs", "open_run", "open_runs"]
+__all__ = [
+    "PATIENCE",
+    "Disk",
+    "Run",
+    "RunError",
+    "RunWriter",
+    "Runs",
+    "SessionInfo",
+    "compact_run",
+    "open_run",
+    "open_runs",
+]

@@ -4,12 +4,14 @@
 
     <root>/<run_id>/
         run.json                        name, config, clip rule, environment, schema version
+        session-<session>.json          the same of a resumed session, from which step, and when
         parameters-<session>.parquet    id, name, shape, dtype, group
+        active-<session>-<number>.log   rows not yet sealed
         steps/seg-<session>-<first>-<last>-<crc32>.parquet      one column per scalar, one row per step
         tensors/seg-<session>-<first>-<last>-<crc32>.parquet    one row per parameter, kind and 256 steps
         health-<session>.json           rows written and dropped, last error, heartbeat, how it closed
 
-Segments are immutable, and their name carries their CRC-32: no manifest can disagree with them.
+Segments are immutable, and their name carries the CRC-32 of their index: no manifest can disagree with them.
 """
 
 from __future__ import annotations
@@ -24,15 +26,18 @@ from typing import Final
 RUN_FILE: Final = "run.json"
 STEPS: Final = "steps"
 TENSORS: Final = "tensors"
+TABLES: Final = (STEPS, TENSORS)
 BLOCK: Final = 256
-"""Steps in one row of the tensor table."""
+"""Steps in one row of the tensor table and in one entry of the pyramid."""
 
 _SEGMENT = re.compile(r"seg-(\d{1,9})-(\d{1,18})-(\d{1,18})-([0-9a-f]{8})\.parquet")
+_LOG = re.compile(r"active-(\d{1,9})-(\d{1,18})\.log")
+_SESSION = re.compile(r"(?:session|health|parameters|active)-(\d{1,9})(?:-\d{1,18})?\.(?:json|parquet|log)")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class SegmentName:
-    """What the name of a segment says: rows ``first`` to ``last`` of a session, and the CRC-32 of its bytes."""
+    """What the name of a segment says: rows ``first`` to ``last`` of a session, and the CRC-32 of its index."""
 
     session: int
     first: int
@@ -52,12 +57,54 @@ class SegmentName:
         True
         """
         match = _SEGMENT.fullmatch(name)
-        return cls(int(match[1]), int(match[2]), int(match[3]), int(match[4], 16)) if match else None
+        if match is None or int(match[2]) > int(match[3]):
+            return None
+        return cls(int(match[1]), int(match[2]), int(match[3]), int(match[4], 16))
+
+    def covers(self, other: SegmentName) -> bool:
+        """Whether every row of another segment is in the range of this one."""
+        return self.session == other.session and self.first <= other.first and other.last <= self.last
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class LogName:
+    """What the name of an active log says: the session, and how many logs the session had before."""
+
+    session: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"active-{self.session}-{self.number}.log"
+
+    @classmethod
+    def parse(cls, name: str) -> LogName | None:
+        """Read a file's name; None if it is not a log's.
+
+        >>> LogName.parse("active-1-3.log")
+        LogName(session=1, number=3)
+        """
+        match = _LOG.fullmatch(name)
+        return cls(int(match[1]), int(match[2])) if match else None
+
+
+def session_of(name: str) -> int | None:
+    """The session that a file of the run folder belongs to, None if it is not of a session.
+
+    >>> session_of("health-3.json"), session_of("run.json")
+    (3, None)
+    """
+    match = _SESSION.fullmatch(name)
+    return int(match[1]) if match else None
 
 
 def new_run_id() -> str:
     """A run id that no other process makes: the clock for people, 32 random bits for certainty."""
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
+
+
+def session_file(run: Path, session: int) -> Path:
+    """Where a resumed session says what it is; creating it claims the session."""
+    return run / f"session-{session}.json"
 
 
 def parameters_file(run: Path, session: int) -> Path:

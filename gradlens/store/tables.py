@@ -1,21 +1,17 @@
-"""Rows and blocks as Arrow tables, and Arrow tables as Parquet bytes."""
+"""Rows of active logs as Arrow tables: a wide one of step records, and one of 256-step blocks of per-tensor values."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gradlens.schema import STEP_COLUMNS
-from gradlens.store.layout import BLOCK
-
-Scalar = float | int | bool | str | None
-Row = Mapping[str, Scalar]
+from gradlens.store.frames import Group
+from gradlens.store.layout import BLOCK, STEPS
 
 _TYPES = {"int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_(), "category": pa.string()}
 
@@ -29,6 +25,8 @@ TENSOR_SCHEMA = pa.schema(
         ("max", pa.float32()),
         ("mean", pa.float32()),
         ("last", pa.float32()),
+        ("count", pa.int32()),  # finite values, those that the four summarise
+        ("nonfinite", pa.int32()),
         ("offsets", pa.list_(pa.uint8())),  # step - 256 * block of each value
         ("values", pa.list_(pa.float32())),
     ]
@@ -38,93 +36,145 @@ PARAMETER_SCHEMA = pa.schema(
     [("id", pa.int32()), ("name", pa.string()), ("shape", pa.string()), ("dtype", pa.string()), ("group", pa.int32())]
 )
 
+Parameters = Sequence[tuple[str, tuple[int, ...], str, int]]
+"""(name, shape, dtype, group) of each parameter, in the order of the tensor values."""
 
-def steps_table(rows: Sequence[Row]) -> pa.Table:
-    """Step records as one wide table: gradlens' columns in their order, then the user's by name.
 
-    A name missing from a row is null there; NaN stays NaN.
+def column_order(names: Iterable[str]) -> list[str]:
+    """Columns of gradlens in their order, then the user's by name."""
+    present = set(names)
+    return [name for name in STEP_COLUMNS if name in present] + sorted(present - STEP_COLUMNS.keys())
+
+
+def column_type(name: str) -> pa.DataType:
+    """The Arrow type of a column of the step table."""
+    return _TYPES[STEP_COLUMNS[name].dtype] if name in STEP_COLUMNS else pa.float64()
+
+
+def fits(schema: pa.Schema, table: str) -> bool:
+    """Whether a file of this schema may be a segment of ``steps`` or ``tensors``."""
+    if table == STEPS:
+        keys = {"step", "session", "seq"} <= set(schema.names)
+        return keys and all(column.type == column_type(column.name) for column in schema)
+    types = {column.name: column.type for column in schema}
+    later = ("count", "nonfinite")  # not in schema version 1
+    return all(types.get(c.name) == c.type or (c.name in later and c.name not in types) for c in TENSOR_SCHEMA)
+
+
+def steps_table(groups: Sequence[Group], session: int, columns: Sequence[str] | None = None) -> pa.Table:
+    """Step records as one wide table in the order of their seq; a name missing from a row is null, NaN stays NaN.
+
+    Args:
+        groups: the rows.
+        session: whose rows they are.
+        columns: which to make, those among them that there are; all if None.
     """
-    present = {name for row in rows for name in row}
-    names = [name for name in STEP_COLUMNS if name in present] + sorted(present - STEP_COLUMNS.keys())
-    types = {name: _TYPES[STEP_COLUMNS[name].dtype] if name in STEP_COLUMNS else pa.float64() for name in names}
-    return pa.table({name: pa.array([row.get(name) for row in rows], types[name]) for name in names})
+    seqs = np.concatenate([group.seqs for group in groups]) if groups else np.empty(0, np.int64)
+    order = np.argsort(seqs, kind="stable")
+    present = {name for group in groups for name in group.layout.columns} | {"session", "seq"}
+    wanted = column_order(present if columns is None else present & set(columns))
+    own = {"seq": seqs[order], "session": np.full(len(seqs), session, np.int64)}
+    return pa.table(
+        {name: pa.array(own[name]) if name in own else _column(name, groups, order) for name in wanted},
+    )
 
 
-@dataclass(slots=True)
-class TensorBlock:
-    """One kind's values of all parameters over at most 256 steps."""
+def _column(name: str, groups: Sequence[Group], order: NDArray[np.int64]) -> pa.Array:
+    values, absent = [], []
+    texts: tuple[str, ...] = ()
+    for group in groups:
+        there = name in group.layout.columns
+        part = group.scalars[:, group.layout.columns.index(name)] if there else np.zeros(len(group.seqs))
+        values.append(part)
+        absent.append(np.full(len(group.seqs), not there))
+        texts = group.layout.categories.get(name, texts)
+    numbers, mask = np.concatenate(values)[order], np.concatenate(absent)[order]
+    kind = column_type(name)
+    if pa.types.is_floating(kind):
+        return pa.array(numbers, kind, mask=mask)
+    if pa.types.is_boolean(kind):
+        return pa.array(numbers != 0, kind, mask=mask)
+    whole = np.nan_to_num(np.where(mask, 0.0, numbers)).clip(-(2.0**62), 2.0**62).astype(np.int64)
+    if pa.types.is_integer(kind):
+        return pa.array(whole, kind, mask=mask)
+    if not texts:
+        return pa.nulls(len(whole), kind)
+    mask |= (whole < 0) | (whole >= len(texts))
+    return pa.DictionaryArray.from_arrays(pa.array(np.where(mask, 0, whole), pa.int32(), mask=mask), texts).cast(kind)
 
-    kind: str
-    block: int
-    offsets: list[int] = field(default_factory=list)
-    values: list[NDArray[np.float32]] = field(default_factory=list)
 
-    def add(self, step: int, values: NDArray[np.float32]) -> None:
-        """Add the values of one step, (parameters,) float32."""
-        self.offsets.append(step - self.block * BLOCK)
-        self.values.append(values)
+def tensors_table(groups: Sequence[Group], session: int, kinds: Sequence[str] | None = None) -> pa.Table:
+    """Per-tensor values as one row per kind, parameter and block, in that order.
 
+    Minimum, maximum, mean and last are of a row's finite values, NaN where it has none.
 
-def tensors_table(blocks: Sequence[TensorBlock], session: int) -> pa.Table:
-    """Blocks as rows: one per parameter, with minimum, maximum, mean and last of its finite values.
-
-    The four summaries are NaN where a row has no finite value.
+    Args:
+        groups: the rows.
+        session: whose rows they are.
+        kinds: which kinds to make; all if None.
     """
-    parts = [_block_table(block, session) for block in blocks]
+    parts = []
+    for kind in sorted({kind for group in groups for kind, _ in group.layout.tensors}):
+        if kinds is None or kind in kinds:
+            steps, values = _values(groups, kind)
+            starts = np.flatnonzero(np.append(True, np.diff(steps // BLOCK) != 0))
+            ends = np.append(starts[1:], len(steps))
+            blocks = [
+                _block_table(kind, steps[a:b], values[a:b], session) for a, b in zip(starts, ends, strict=True) if b > a
+            ]
+            parts += [pa.concat_tables(blocks).sort_by([("parameter", "ascending"), ("block", "ascending")])]
     return pa.concat_tables(parts) if parts else TENSOR_SCHEMA.empty_table()
 
 
-def _block_table(block: TensorBlock, session: int) -> pa.Table:
-    values = np.stack(block.values, axis=1)  # (parameters, steps)
-    parameters, steps = values.shape
+def _values(groups: Sequence[Group], kind: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Steps and (steps, parameters) values of one kind, ascending in step; of a step written twice, the later."""
+    steps, seqs, values = [], [], []
+    width = max((dict(group.layout.tensors).get(kind, 0) for group in groups), default=0)
+    for group in groups:
+        start = 0
+        for name, count in group.layout.tensors:
+            if name == kind and count == width:
+                steps.append(group.steps)
+                seqs.append(group.seqs)
+                values.append(group.tensors[:, start : start + count])
+            start += count
+    step, seq = np.concatenate(steps), np.concatenate(seqs)
+    order = np.lexsort((seq, step))
+    newest = order[np.append(np.diff(step[order]) != 0, True)]
+    return step[newest], np.concatenate(values)[newest]
+
+
+def _block_table(kind: str, steps: NDArray[np.int64], by_step: NDArray[np.float32], session: int) -> pa.Table:
+    values = np.ascontiguousarray(by_step.T)  # (parameters, steps)
+    parameters, count = values.shape
     finite = np.isfinite(values)
-    some = finite.any(axis=1)
-    mean = np.where(finite, values, 0.0).sum(axis=1, dtype=np.float64) / np.maximum(finite.sum(axis=1), 1)
-    last = np.take_along_axis(values, (steps - 1 - finite[:, ::-1].argmax(axis=1))[:, None], axis=1)[:, 0]
-    starts = np.arange(0, (parameters + 1) * steps, steps, dtype=np.int32)
-    offsets = np.tile(np.asarray(block.offsets, dtype=np.uint8), parameters)
+    number = finite.sum(axis=1, dtype=np.int32)
+    some = number > 0
+    mean = np.where(finite, values, 0.0).sum(axis=1, dtype=np.float64) / np.maximum(number, 1)
+    last = np.take_along_axis(values, (count - 1 - finite[:, ::-1].argmax(axis=1))[:, None], axis=1)[:, 0]
+    nan = np.float32(np.nan)
+    starts = np.arange(0, (parameters + 1) * count, count, dtype=np.int32)
+    block = int(steps[0]) // BLOCK
     return pa.table(
         [
             np.arange(parameters, dtype=np.int32),
-            pa.array([block.kind] * parameters, pa.string()),
-            np.full(parameters, block.block, dtype=np.int64),
+            pa.array([kind], pa.string()).take(pa.array(np.zeros(parameters, np.int64))),
+            np.full(parameters, block, dtype=np.int64),
             np.full(parameters, session, dtype=np.int64),
-            np.where(some, np.where(finite, values, np.inf).min(axis=1), np.float32(np.nan)),
-            np.where(some, np.where(finite, values, -np.inf).max(axis=1), np.float32(np.nan)),
-            np.where(some, mean, math.nan).astype(np.float32),
-            np.where(some, last, np.float32(np.nan)),
-            pa.ListArray.from_arrays(starts, offsets),
+            np.where(some, np.where(finite, values, np.inf).min(axis=1), nan),
+            np.where(some, np.where(finite, values, -np.inf).max(axis=1), nan),
+            np.where(some, mean, np.nan).astype(np.float32),
+            np.where(some, last, nan),
+            number,
+            (count - number).astype(np.int32),
+            pa.ListArray.from_arrays(starts, np.tile((steps - block * BLOCK).astype(np.uint8), parameters)),
             pa.ListArray.from_arrays(starts, values.reshape(-1)),
         ],
         schema=TENSOR_SCHEMA,
     )
 
 
-def parquet_bytes(table: pa.Table) -> bytes:
-    """A table as Parquet: zstd, byte-stream split for floats, dictionaries for text, a checksum on every page."""
-    floats, texts = _leaves(table.schema)
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        table,
-        sink,
-        compression="zstd",
-        use_dictionary=texts,
-        column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
-        write_page_checksum=True,
-    )
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
-
-
-def _leaves(schema: pa.Schema) -> tuple[list[str], list[str]]:
-    """Parquet paths of the float leaves and of the text leaves."""
-    floats, texts = [], []
-    for column in schema:
-        nested = pa.types.is_list(column.type)
-        leaf = column.type.value_type if nested else column.type
-        path = f"{column.name}.list.element" if nested else column.name
-        if pa.types.is_floating(leaf):
-            floats.append(path)
-        elif pa.types.is_string(leaf):
-            texts.append(path)
-    return floats, texts
+def parameters_table(parameters: Parameters) -> pa.Table:
+    """What a session measured, one row a parameter."""
+    ids, names, shapes, dtypes, groups = range(len(parameters)), *zip(*parameters, strict=True)
+    return pa.table([ids, names, [json.dumps(shape) for shape in shapes], dtypes, groups], schema=PARAMETER_SCHEMA)

@@ -1,165 +1,339 @@
-"""The writing side of a run: rows come in, immutable segments go to disk.
+"""The recorder's way to disk: rows are handed to a thread that writes them, and a second thread keeps house.
 
-Rows wait in memory until a segment is sealed: at 8,192 steps, after ten seconds, or at close. Closing rewrites a
-session's segments as one, over the union of their columns. A process killed in between loses the rows still waiting;
-everything sealed is safe.
+A row is acknowledged once its ``write`` has returned: it then survives the death of the process. Whatever the disk
+does, the training neither waits for long nor hears of it: rows wait in a bounded queue, then are dropped and counted.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
+import logging
+import os
+import threading
 import time
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+import weakref
+from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
-
-from gradlens.schema import SCHEMA_VERSION
-from gradlens.store import layout, segments
+from gradlens.store import session as sessions
 from gradlens.store.disk import Disk
-from gradlens.store.layout import BLOCK, SegmentName
-from gradlens.store.tables import PARAMETER_SCHEMA, Row, TensorBlock, parquet_bytes, steps_table, tensors_table
+from gradlens.store.frames import Row, Tensors
+from gradlens.store.session import Session
+from gradlens.store.tables import Parameters
 
-SEAL_ROWS = 8192
-SEAL_VALUES = 8_000_000  # tensor values: 32 MB of float32
-SEAL_SECONDS = 10.0
+logger = logging.getLogger("gradlens")
+
+MOST_ROWS: Final = 4096
+MOST_BYTES: Final = 64 << 20
+PATIENCE: Final = 0.005
+"""Seconds that a training on the CPU waits for a row to be written."""
+RETRY_SECONDS: Final = (0.05, 1.0)
+TICK_SECONDS: Final = 1.0
+SYNC_SECONDS: Final = 4.0
+BEAT_SECONDS: Final = 15.0
+GIVE_UP_SECONDS: Final = 4.0
+"""How long ``close`` waits for a disk that does nothing."""
 
 
 class RunWriter:
-    """Writes one session of one run.
+    """Writes one session of one run from two threads of its own.
 
     Args:
-        root: folder of runs; created if missing.
-        name: what people call the run; any text, never used as a path.
-        description: further JSON entries of ``run.json``: config, clip, environment.
-        parameters: (name, shape, dtype, group) of each parameter, in the order of the tensor values.
-        disk: where writes go.
+        session: the session to write.
+        patience: seconds that ``append`` may wait until its row is acknowledged; 0 never waits.
 
     Attributes:
-        path: the run folder.
-        acknowledged: step of the last row that is safe on disk, -1 before the first.
-        dropped: rows that could not be written.
-
-    Raises:
-        OSError: if the run folder cannot be made; later failures are counted instead.
+        acknowledged: step of the last row that survives the death of the process, -1 before the first.
+        dropped: rows lost.
+        last_error: what the disk said last, None if nothing.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        name: str,
-        description: Mapping[str, Any],
-        parameters: Sequence[tuple[str, tuple[int, ...], str, int]],
-        disk: Disk | None = None,
-    ) -> None:
+    def __init__(self, session: Session, patience: float = PATIENCE) -> None:
         self.acknowledged = -1
         self.dropped = 0
         self.last_error: str | None = None
-        self._disk = disk or Disk()
-        self._session = 0
-        self._rows: list[Row] = []
-        self._blocks: list[TensorBlock] = []
-        self._open_blocks: dict[str, TensorBlock] = {}
-        self._values = 0
-        self._written = 0
-        self._segments: dict[str, list[SegmentName]] = {layout.STEPS: [], layout.TENSORS: []}
-        self._sealed_at = time.monotonic()
-        run_id = layout.new_run_id()
-        self.path = root / run_id
-        for folder in (layout.STEPS, layout.TENSORS):
-            self._disk.make_folder(self.path / folder)
-        ids, names, shapes, dtypes, groups = range(len(parameters)), *zip(*parameters, strict=True)
-        table = pa.table([ids, names, [json.dumps(shape) for shape in shapes], dtypes, groups], schema=PARAMETER_SCHEMA)
-        self._disk.write(layout.parameters_file(self.path, self._session), parquet_bytes(table))
-        entries = {"schema_version": SCHEMA_VERSION, "run_id": run_id, "name": name, "created": time.time()}
-        self._disk.write(self.path / layout.RUN_FILE, json.dumps(entries | dict(description), indent=1).encode())
-        self._beat(closed=None)
+        self._session = session
+        self._patience = patience
+        self._queue: deque[tuple[int, Row, Tensors, int]] = deque()
+        self._bytes = 0
+        self._seq = 0
+        self._safe = 0  # rows that were written or given up, so far
+        self._behind = False
+        self._closing = False
+        self._forked = False
+        self._warned = False
+        self._outcome: str | None = None
+        self._told: tuple[object, ...] | None = None
+        self._moving = time.monotonic()
+        self._make_locks()
+        _writers.add(self)
+        self._threads = [
+            threading.Thread(target=target, name=f"gradlens-{name}", daemon=True)
+            for name, target in (("log", self._write_rows), ("keeper", self._keep_house))
+        ]
+        for thread in self._threads:
+            thread.start()
 
-    def append(self, row: Row, tensors: Mapping[str, NDArray[np.float32]]) -> None:
-        """Take one complete step record.
+    @classmethod
+    def create(
+        cls,
+        root: Path,
+        name: str,
+        description: Mapping[str, Any],
+        parameters: Parameters,
+        *,
+        disk: Disk | None = None,
+        patience: float = PATIENCE,
+        max_bytes: int | None = None,
+    ) -> RunWriter:
+        """Begin a run; see :func:`gradlens.store.session.start`.
+
+        Raises:
+            OSError: if the run folder cannot be made; later failures are counted instead.
+        """
+        session = sessions.start(disk or Disk(), root, name, description, parameters)
+        session.max_bytes = max_bytes
+        return cls(session, patience)
+
+    @classmethod
+    def resume(
+        cls,
+        path: Path,
+        description: Mapping[str, Any],
+        parameters: Parameters,
+        *,
+        disk: Disk | None = None,
+        patience: float = PATIENCE,
+        max_bytes: int | None = None,
+    ) -> RunWriter:
+        """Take the next turn at a run; see :func:`gradlens.store.session.resume`.
+
+        Raises:
+            RunError: if it is no run that this version can read.
+            OSError: if it cannot be written to; later failures are counted instead.
+        """
+        session = sessions.resume(disk or Disk(), path, description, parameters)
+        session.max_bytes = max_bytes
+        return cls(session, patience)
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self._session.path
+
+    @property
+    def rows(self) -> int:
+        """Rows handed over so far."""
+        return self._seq
+
+    @property
+    def session(self) -> int:
+        """Number of the session."""
+        return self._session.number
+
+    # ---- the training's thread ---------------------------------------------------------------------------------------
+
+    def append(self, row: Row, tensors: Tensors) -> None:
+        """Hand over one complete step record. Never raises; waits ``patience`` at most, and not again while behind.
 
         Args:
             row: the scalars of the step, ``step`` among them; None is null.
             tensors: kind -> (parameters,) float32, for the kinds measured in this step.
         """
-        step = int(row["step"])  # type: ignore[arg-type]  # every row has a step, and it is a number
-        self._rows.append({**row, "session": self._session, "seq": self._written + len(self._rows)})
-        for kind, values in tensors.items():
-            block = self._open_blocks.get(kind)
-            if block is None or block.block != step // BLOCK:
-                block = self._open_blocks[kind] = TensorBlock(kind, step // BLOCK)
-                self._blocks.append(block)
-            block.add(step, values)
-            self._values += len(values)
-        waited = time.monotonic() - self._sealed_at
-        if len(self._rows) >= SEAL_ROWS or self._values >= SEAL_VALUES or waited >= SEAL_SECONDS:
-            self.seal()
-
-    def seal(self) -> None:
-        """Write the waiting rows as a segment. A failure drops them, and is counted."""
-        rows, blocks = self._rows, self._blocks
-        self._rows, self._blocks, self._open_blocks, self._values = [], [], {}, 0
-        self._sealed_at = time.monotonic()
-        if not rows:
+        if self._forked or self._closing:
+            self._refuse()
             return
-        first, last = self._written, self._written + len(rows) - 1
-        self._written += len(rows)
-        if self._try(lambda: self._write_segment(layout.STEPS, first, last, steps_table(rows))):
-            self.acknowledged = int(rows[-1]["step"])  # type: ignore[arg-type]
-        else:
-            self.dropped += len(rows)
-        if blocks:
-            self._try(lambda: self._write_segment(layout.TENSORS, first, last, tensors_table(blocks, self._session)))
-        self._try(lambda: self._beat(closed=None))
+        with self._lock:
+            seq = self._seq
+            self._seq += 1
+            if len(self._queue) >= MOST_ROWS or self._bytes >= MOST_BYTES:
+                self.dropped += 1
+                return
+            size = 8 * len(row) + sum(values.nbytes for values in tensors.values())
+            self._queue.append((seq, row, tensors, size))
+            self._bytes += size
+            self._arrived.notify()
+            if self._patience and not self._behind:
+                self._behind = not self._written.wait_for(lambda: self._safe > seq, self._patience)
 
-    def _try(self, write: Callable[[], None]) -> bool:
-        """Whether a write went well; whatever it raises is kept as the last error and must not end a training."""
-        try:
-            write()
-        except Exception as error:
-            self.last_error = f"{type(error).__name__}: {error}"
+    def flush(self, timeout: float = 10.0) -> bool:
+        """Wait until all rows so far are written; whether they are."""
+        if self._forked:
             return False
-        return True
+        with self._lock:
+            return self._written.wait_for(lambda: not self._queue, timeout)
 
     def close(self, outcome: str) -> None:
-        """Seal what waits, rewrite the segments as one, and note how the session ended.
+        """Write what waits, seal, merge the segments, and note how the session ended.
+
+        On a disk that does nothing this gives up after seconds, and counts what it could not write.
 
         Args:
             outcome: ``"finished"`` or ``"stopped"``.
         """
-        self.seal()
-        self._try(lambda: self._compact(layout.STEPS))
-        self._try(lambda: self._compact(layout.TENSORS))
-        self._try(lambda: self._beat(closed=outcome))
-
-    def _compact(self, folder: str) -> None:
-        old = self._segments[folder]
-        if len(old) < 2:
+        if self._forked or self._closing:
             return
-        paths = [self.path / folder / str(name) for name in old]
-        table = pa.concat_tables([segments.read(path) for path in paths], promote_options="default")
-        self._segments[folder] = []
-        self._write_segment(folder, old[0].first, old[-1].last, table)
-        for path in paths:
-            self._disk.remove(path)
+        self._outcome = outcome
+        with self._lock:
+            self._closing = True
+            self._arrived.notify_all()
+        self._wake.set()
+        self._moving = time.monotonic()
+        while any(thread.is_alive() for thread in self._threads):
+            self._threads[-1].join(0.02)
+            if time.monotonic() - self._moving > GIVE_UP_SECONDS:
+                self.dropped += len(self._queue)
+                self._note(TimeoutError(f"the disk did nothing for {GIVE_UP_SECONDS:.0f} s"))
+                break
+        _writers.discard(self)
 
-    def _write_segment(self, folder: str, first: int, last: int, table: pa.Table) -> None:
-        data = parquet_bytes(table)
-        name = SegmentName(self._session, first, last, zlib.crc32(data))
-        self._disk.write(self.path / folder / str(name), data)
-        self._segments[folder].append(name)
+    def discard(self) -> None:
+        """Close a session without rows and remove its run, of which nothing is lost."""
+        self.close("stopped")
+        with contextlib.suppress(OSError):
+            self._session.remove()
 
-    def _beat(self, closed: str | None) -> None:
-        health = {
-            "session": self._session,
-            "heartbeat": time.time(),
-            "rows": self._written,
-            "dropped": self.dropped,
-            "last_error": self.last_error,
-            "closed": closed,
-        }
-        self._disk.write(layout.health_file(self.path, self._session), json.dumps(health).encode())
+    def _refuse(self) -> None:
+        if self._forked and not self._warned:
+            self._warned = True
+            logger.warning("gradlens records in the process that made the recorder only; this one was forked from it.")
+
+    # ---- the log's thread --------------------------------------------------------------------------------------------
+
+    def _write_rows(self) -> None:
+        pause, most = RETRY_SECONDS
+        while True:
+            with self._lock:
+                self._arrived.wait_for(lambda: self._queue or self._closing)
+                if not self._queue:
+                    return
+                seq, row, tensors, _ = self._queue[0]
+            try:
+                self._session.append(seq, row, tensors)
+            except (OSError, MemoryError) as error:
+                self._note(error)
+                if self._closing:
+                    self._give_up()
+                    return
+                with self._lock:
+                    self._arrived.wait_for(lambda: self._closing, pause)
+                pause = min(2 * pause, most)
+                continue
+            except Exception as error:
+                self._note(error)
+                with self._lock:
+                    self.dropped += 1
+            else:
+                self.acknowledged = int(row["step"])  # type: ignore[arg-type]  # a row has a step, a number
+            pause = RETRY_SECONDS[0]
+            self._moving = time.monotonic()
+            with self._lock:
+                self._bytes -= self._queue.popleft()[3]
+                self._safe = seq + 1
+                self._behind = self._behind and bool(self._queue)
+                self._written.notify_all()
+            if self._session.waiting:
+                self._wake.set()
+
+    def _give_up(self) -> None:
+        with self._lock:
+            self.dropped += len(self._queue)
+            self._queue.clear()
+            self._written.notify_all()
+
+    # ---- the keeper's thread -----------------------------------------------------------------------------------------
+
+    def _keep_house(self) -> None:
+        beaten = synced = 0.0
+        if self._session.number:
+            self._try(self._session.tidy)
+        while not self._closing:
+            now = time.monotonic()
+            self._try(self._session.look)
+            if not self._session.gone:
+                if self._session.waiting:
+                    self._try(self._session.seal)
+                    self._try(self._session.compact)
+                if now - synced >= SYNC_SECONDS:
+                    synced = now
+                    self._try(self._session.sync)
+                state = (self.dropped, self.last_error)
+                if (now - beaten >= BEAT_SECONDS or state != self._told) and self._try(self._beat):
+                    beaten, self._told = now, state
+            self._wake.wait(TICK_SECONDS)
+            self._wake.clear()
+        self._threads[0].join()
+        self._try(self._session.look)
+        if not self._session.gone:
+            self._session.rotate()
+            self._try(lambda: self._session.seal(self._tick))
+            self._try(lambda: self._session.compact(1, self._tick))
+            self._try(self._beat)
+        self._session.close()
+
+    def _beat(self) -> None:
+        self._session.beat(
+            {
+                "rows": self._seq,
+                "acknowledged": self.acknowledged,
+                "dropped": self.dropped,
+                "last_error": self.last_error,
+                "closed": self._outcome,
+            }
+        )
+
+    def _try(self, keep: Any) -> bool:
+        """Whether it went well; what is raised is noted, and must not end the thread."""
+        self._tick()
+        try:
+            keep()
+        except Exception as error:
+            self._note(error)
+            return False
+        finally:
+            self._tick()
+        return True
+
+    def _tick(self) -> None:
+        self._moving = time.monotonic()
+
+    def _note(self, error: Exception) -> None:
+        """Keep what went wrong; the first time, say it."""
+        self.last_error = f"{type(error).__name__}: {error}"
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "gradlens cannot write to %s (%s). Training goes on; rows wait in memory while there is room, then are "
+                "dropped and counted, here in silence, and shown by: gradlens info",
+                self._session.path, self.last_error,
+            )  # fmt: skip
+
+    # ---- forks -------------------------------------------------------------------------------------------------------
+
+    def _make_locks(self) -> None:
+        self._lock = threading.Lock()
+        self._arrived = threading.Condition(self._lock)
+        self._written = threading.Condition(self._lock)
+        self._wake = threading.Event()
+
+    def _in_child(self) -> None:
+        """In a forked child there are no threads, and the run is the parent's."""
+        self._forked, self._warned = True, False
+        self._make_locks()
+        with contextlib.suppress(Exception):
+            self._session.close()
+
+
+_writers: weakref.WeakSet[RunWriter] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for writer in list(_writers):
+        writer._in_child()
+    _writers.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -11,16 +11,15 @@ import pandas as pd
 import pytest
 
 import gradlens
-from gradlens.store import Disk, Run, RunWriter, segments
+from gradlens.store import Disk, Run, RunWriter, snapshot
 from gradlens.store.layout import SegmentName
-from gradlens.store.tables import parquet_bytes, steps_table
 
 WriteRun = Callable[..., Run]
 PARAMETERS = [("a.weight", (2, 3), "float32", 0), ("b", (), "float32", 1)]
 
 
 def writer(root: Path, **options: object) -> RunWriter:
-    return RunWriter(root, "run", {}, PARAMETERS, **options)  # type: ignore[arg-type]
+    return RunWriter.create(root, "run", {}, PARAMETERS, **options)  # type: ignore[arg-type]
 
 
 def test_every_number_comes_back(write_run: WriteRun) -> None:
@@ -53,14 +52,19 @@ def test_plain_readers_need_no_gradlens(write_run: WriteRun) -> None:
     assert len(pd.read_parquet(run.path / "tensors")) == 1
 
 
+def small_logs(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    monkeypatch.setattr("gradlens.store.session.SEAL_ROWS", rows)
+    monkeypatch.setattr("gradlens.store.session.BLOCK", 1)  # a log may end anywhere
+
+
 def test_a_name_that_comes_late_is_null_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradlens.store.writer.SEAL_ROWS", 10)
+    small_logs(monkeypatch, 10)
     w = writer(tmp_path)
     for step in range(35):
         w.append({"step": step, "loss": float(step)} | ({"late": 1.0} if step >= 20 else {}), {})
+    w.flush()
     live = gradlens.open_run(w.path)
-    assert len(list((w.path / "steps").iterdir())) == 3  # 10, 20, 30; five rows wait
-    assert live.series("late")[0].tolist() == list(range(20, 30))
+    assert live.series("late")[0].tolist() == list(range(20, 35))  # from segments and from the log alike
     w.close("finished")
     assert len(list((w.path / "steps").iterdir())) == 1  # one segment, the union of the columns
     assert pd.read_parquet(w.path / "steps")["late"].isna().sum() == 20
@@ -68,7 +72,7 @@ def test_a_name_that_comes_late_is_null_before(tmp_path: Path, monkeypatch: pyte
 
 
 def test_tensors_come_back_by_name_and_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradlens.store.writer.SEAL_ROWS", 300)  # seals in the middle of a block
+    small_logs(monkeypatch, 300)  # seals in the middle of a block
     rng = np.random.default_rng(0)
     w = writer(tmp_path)
     expected: dict[str, list[tuple[int, str, float]]] = {"grad_norm": [], "update_norm": []}
@@ -145,72 +149,31 @@ def test_names_are_data(tmp_path: Path, write_run: WriteRun) -> None:
         assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{8}", run.path.name)
 
 
-class FullDisk(Disk):
-    """A disk whose writes fail from one moment on."""
-
-    full = False
-
-    def write(self, path: Path, data: bytes) -> None:
-        if self.full:
-            raise OSError(28, "No space left on device")
-        super().write(path, data)
-
-
-def test_rows_that_cannot_be_written_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradlens.store.writer.SEAL_ROWS", 10)
-    disk = FullDisk()
-    w = writer(tmp_path, disk=disk)
-    for step in range(40):
-        disk.full = 10 <= step < 30
-        w.append({"step": step}, {})
-    assert (w.dropped, w.acknowledged) == (20, 39)
-    w.close("finished")
-    run = gradlens.open_run(w.path)
-    assert run.series("step")[0].tolist() == [*range(10), *range(30, 40)]
-    assert run.problems == ("20 rows lost while recording: OSError: [Errno 28] No space left on device.",)
-
-
-def test_what_fails_beside_the_step_records_costs_no_step_record(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    disk = FullDisk()
-    write = disk.write
-
-    def refuse_tensors(path: Path, data: bytes) -> None:
-        if path.parent.name == "tensors":
-            raise OSError(28, "No space left on device")
-        write(path, data)
-
-    monkeypatch.setattr(disk, "write", refuse_tensors)
-    w = writer(tmp_path, disk=disk)
-    w.append({"step": 0}, {"grad_norm": np.ones(2, dtype=np.float32)})
-    w.close("finished")
-    run = gradlens.open_run(w.path)
-    assert (w.dropped, w.acknowledged, run.status, len(run.steps())) == (0, 0, "finished", 1)
-    assert run.problems == (
-        "a part of the run beside its step records could not be written: OSError: [Errno 28] No space left on device.",
-    )
-
-
 def test_a_run_that_closes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compaction replaces the segments between a reader's listing and its reading."""
-    monkeypatch.setattr("gradlens.store.writer.SEAL_ROWS", 10)
-    w = writer(tmp_path)
-    for step in range(20):
-        w.append({"step": step}, {"grad_norm": np.ones(2, dtype=np.float32)})
-    run = gradlens.open_run(w.path)
-    find = segments.find
+    """Sealing and compaction replace what a reader has just listed."""
+    small_logs(monkeypatch, 10)
+    take = snapshot.take
+    for question in ("columns", "series", "tensors"):
+        w = writer(tmp_path)
+        for step in range(25):
+            w.append({"step": step}, {"grad_norm": np.ones(2, dtype=np.float32)})
+        w.flush()
+        run = gradlens.open_run(w.path)
 
-    def find_then_close(folder: Path) -> segments.Found:
-        found = find(folder)
-        w.close("finished")
-        return found
+        def take_then_close(path: Path, w: RunWriter = w) -> snapshot.Snapshot:
+            found = take(path)
+            w.close("finished")
+            return found
 
-    for question in (lambda: run.columns, lambda: run.series("step"), lambda: run.tensors("grad_norm")):
-        monkeypatch.setattr(segments, "find", find_then_close)
-        assert len(question()) > 0
-        monkeypatch.setattr(segments, "find", find)
-    assert len(run.series("step")[0]) == 20
+        monkeypatch.setattr(snapshot, "take", take_then_close)
+        answers = {
+            "columns": lambda run=run: run.columns,
+            "series": lambda run=run: run.series("step")[0],
+            "tensors": lambda run=run: run.tensors("grad_norm"),
+        }
+        assert len(answers[question]()) == {"columns": 3, "series": 25, "tensors": 50}[question]
+        monkeypatch.setattr(snapshot, "take", take)
+        assert len(run.series("step")[0]) == 25
 
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -219,18 +182,6 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         Disk().write(target, b"a file cannot replace a folder")
     assert list(tmp_path.iterdir()) == [target]
-
-
-def test_the_newest_session_wins_a_step(write_run: WriteRun) -> None:
-    run = write_run(steps=10)
-    newer = [{"step": step, "session": 1, "seq": step, "grad_norm": -1.0} for step in (8, 9, 10)]
-    data = parquet_bytes(steps_table(newer))
-    name = SegmentName(1, 0, 2, __import__("zlib").crc32(data))
-    (run.path / "steps" / str(name)).write_bytes(data)
-    steps, norms = run.series("grad_norm")
-    assert steps.tolist() == list(range(11))
-    assert norms[8:].tolist() == [-1.0] * 3
-    assert (norms[:8] > 0).all()
 
 
 def test_a_copied_run_is_the_same_run(tmp_path: Path, write_run: WriteRun) -> None:

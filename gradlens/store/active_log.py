@@ -1,0 +1,89 @@
+"""The log that a session is writing: one frame a row, one write a frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gradlens.store.disk import Disk, lock
+from gradlens.store.frames import MAX_FRAME, Row, RowEncoder, Tensors, frame, header
+from gradlens.store.layout import LogName
+
+
+class ActiveLog:
+    """Appends rows to a log of its own.
+
+    Args:
+        disk: where writes go.
+        run: the run folder.
+        name: the log's name; the file must not exist.
+
+    Attributes:
+        path: of the log.
+        handle: its open file, locked while the process lives.
+        size: bytes that are known to be whole frames.
+        rows: how many rows it holds.
+        sound: whether more may be appended; after a failed write that could not be taken back, nothing may.
+
+    Raises:
+        OSError: if it cannot be created.
+    """
+
+    def __init__(self, disk: Disk, run: Path, name: LogName) -> None:
+        self.path = run / str(name)
+        self.size = self.rows = 0
+        self.sound = True
+        self._disk = disk
+        self._name = name
+        self._frames = 0
+        self._encoder = RowEncoder()
+        self.handle = disk.create(self.path)
+        lock(self.handle)
+        try:
+            self._write(header(name.session, name.number))
+        except OSError:
+            self.close()
+            disk.remove(self.path)
+            raise
+
+    def append(self, seq: int, row: Row, tensors: Tensors) -> None:
+        """Add one row; once this returns, the row survives the death of the process.
+
+        Args:
+            seq: the row's place in its session.
+            row: the scalars of the step, ``step`` among them; None is null.
+            tensors: kind -> (parameters,) float32.
+
+        Raises:
+            OSError: if the disk refuses; the log is then as it was, or not ``sound``.
+            ValueError: for a row that no log can hold.
+        """
+        layout, numbers = self._encoder.numbers(row, tensors)
+        if layout.size > MAX_FRAME:
+            raise ValueError(f"a row of {layout.size:,} bytes is too large for a frame of {MAX_FRAME:,}")
+        if self._encoder.number_of(layout) is None:
+            self._append(layout.payload())
+            self._encoder.define(layout)
+        self._append(self._encoder.payload(layout, seq, numbers, tensors))
+        self.rows += 1
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.sound = False
+        if self.handle >= 0:
+            handle, self.handle = self.handle, -1
+            self._disk.close(handle)
+
+    def _append(self, payload: bytes) -> None:
+        self._write(frame(payload, self._name.session, self._name.number, self._frames))
+        self._frames += 1
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._disk.append(self.handle, data)
+        except OSError:
+            try:
+                self._disk.truncate(self.handle, self.size)
+            except OSError:
+                self.sound = False
+            raise
+        self.size += len(data)

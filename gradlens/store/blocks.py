@@ -1,0 +1,79 @@
+"""Per-tensor blocks of a snapshot: each session's up to where a later one takes over."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from gradlens.store import layout
+from gradlens.store.errors import RunError
+from gradlens.store.layout import BLOCK
+from gradlens.store.sealing import read_tensors
+from gradlens.store.segments import Segment
+from gradlens.store.snapshot import Snapshot
+from gradlens.store.tables import tensors_table
+
+
+def blocks(found: Snapshot, kind: str, low: int, high: int, columns: tuple[str, ...]) -> pa.Table | None:
+    """Blocks of one kind, superseded steps cut off, in the order of session and row."""
+    parts = []
+    for session in found.sessions:
+        limit = found.limit(session)
+        tables = []
+        for segment in found.segments(session, layout.TENSORS):
+            names = (*columns, "offsets", "values") if _cuts(found, session, segment) else columns
+            try:
+                tables.append(read_tensors(segment, kind, low, high, names))
+            except RunError:
+                continue
+        fresh = found.fresh(session, layout.TENSORS)
+        if fresh:
+            table = tensors_table(fresh, session, [kind])
+            chosen = pc.and_(pc.greater_equal(table["parameter"], low), pc.less(table["parameter"], high))
+            tables.append(table.filter(chosen))
+        parts += [_cut(table, limit).select(list(columns)) for table in tables]
+    return pa.concat_tables(parts) if parts else None
+
+
+def _cuts(found: Snapshot, session: int, segment: Segment) -> bool:
+    return not segment.thin and found.limit(session) != float("inf")
+
+
+def _cut(table: pa.Table, limit: float) -> pa.Table:
+    """Blocks below a step; the one that it lies in keeps its values before it, and is summarised again."""
+    if limit == float("inf"):
+        return table
+    block = int(limit) // BLOCK
+    whole = table.filter(pc.less(table["block"], block))
+    rest = table.filter(pc.equal(table["block"], block))
+    if int(limit) % BLOCK == 0 or rest.num_rows == 0:
+        return whole
+    kept = [(o, v) for o, v in zip(rest["offsets"].to_pylist(), rest["values"].to_pylist(), strict=True)]
+    kept = [
+        ([a for a in o if a < limit % BLOCK], [b for a, b in zip(o, v, strict=True) if a < limit % BLOCK])
+        for o, v in kept
+    ]
+    for name, values in (("offsets", [o for o, _ in kept]), ("values", [v for _, v in kept])):
+        place = rest.schema.get_field_index(name)
+        rest = rest.set_column(place, rest.schema.field(place), pa.array(values, rest.schema.field(place).type))
+    for name, summary in (("min", np.min), ("max", np.max), ("mean", np.mean), ("last", lambda v: v[-1])):
+        if name in rest.column_names:
+            finite = [np.array([x for x in v if np.isfinite(x)]) for _, v in kept]
+            place = rest.schema.get_field_index(name)
+            found = [float(summary(v)) if len(v) else float("nan") for v in finite]
+            rest = rest.set_column(place, rest.schema.field(place), pa.array(found, pa.float32()))
+    return pa.concat_tables([whole, rest.filter(pc.greater(pc.list_value_length(rest["values"]), 0))])
+
+
+def value_counts(segment: Segment) -> NDArray[np.int64]:
+    """(rows,) recorded values in each row of a segment, thinned ones included."""
+    if "count" not in segment.columns:  # schema version 1
+        lengths: NDArray[np.int64] = (
+            pc.list_value_length(segment.read(["values"])["values"]).to_numpy().astype(np.int64)
+        )
+        return lengths
+    table = segment.read(["count", "nonfinite"])
+    counts: NDArray[np.int64] = table["count"].to_numpy().astype(np.int64) + table["nonfinite"].to_numpy()
+    return counts

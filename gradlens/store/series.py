@@ -1,0 +1,120 @@
+"""Step records of a snapshot: each session's up to where a later one takes over, the newest row of each step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from gradlens.store import layout, pyramid, snapshot
+from gradlens.store.errors import RunError
+from gradlens.store.layout import BLOCK
+from gradlens.store.pyramid import Summaries
+from gradlens.store.segments import Segment
+from gradlens.store.snapshot import Snapshot
+from gradlens.store.tables import column_order, steps_table
+
+Series = tuple[NDArray[np.int64], NDArray[np.float64]]
+KEYS = ("step", "session", "seq")
+
+
+def columns(found: Snapshot) -> tuple[str, ...]:
+    """Names of the recorded series, in the order of the step table."""
+    present = {name for segment in found.steps for name in segment.columns}
+    for session in found.sessions:
+        present |= {name for group in found.fresh(session, layout.STEPS) for name in group.layout.columns}
+    return tuple(column_order(present | set(KEYS))) if present else ()
+
+
+def series(found: Snapshot, name: str) -> Series:
+    """One series: see :meth:`gradlens.store.Run.series`."""
+    steps: list[NDArray[np.int64]] = []
+    values: list[NDArray[np.float64]] = []
+    for session in found.sessions:
+        limit = found.limit(session)
+        for step, value in _stretches(found, session, name):
+            below = snapshot.only_below(step, limit)
+            steps.append(step if below is None else step[below])
+            values.append(value if below is None else value[below])
+    if len(steps) == 1:
+        step, value = steps[0], values[0]
+    else:
+        step = np.concatenate([np.empty(0, np.int64), *steps])
+        value = np.concatenate([np.empty(0), *values])
+    if (np.diff(step) > 0).all():
+        return step, value
+    order = np.argsort(step, kind="stable")  # of a step written twice, the later row
+    newest = order[np.append(np.diff(step[order]) != 0, True)]
+    return step[newest], value[newest]
+
+
+def _stretches(found: Snapshot, session: int, name: str) -> list[Series]:
+    """A session's values in the order of its rows; segments that turn out to be broken are left out."""
+    parts: list[Series] = []
+    for segment in found.segments(session, layout.STEPS):
+        if name in segment.columns:
+            try:
+                parts.append(segment.values(name))
+            except RunError:
+                continue
+    fresh = found.fresh(session, layout.STEPS)
+    if any(name in (*group.layout.columns, *KEYS) for group in fresh):
+        table = steps_table(fresh, session, ["step", name]).filter(pc.is_valid(pc.field(name)))
+        parts.append((table["step"].to_numpy(), table[name].cast(pa.float64()).to_numpy()))
+    return parts
+
+
+def summaries(found: Snapshot, name: str) -> Summaries:
+    """One series in blocks of 256 steps: see :meth:`gradlens.store.Run.pyramid`."""
+    parts: list[Summaries] = []
+    for session in found.sessions:
+        limit = found.limit(session)
+        fresh = found.fresh(session, layout.STEPS)
+        for segment in found.segments(session, layout.STEPS):
+            try:
+                parts.append(_summaries_below(segment, name, limit))
+            except RunError:
+                continue
+        if any(name in group.layout.columns for group in fresh):
+            table = steps_table(fresh, session, ["step", name]).filter(pc.is_valid(pc.field(name)))
+            step, value = table["step"].to_numpy(), table[name].cast(pa.float64()).to_numpy()
+            below = step < limit
+            parts.append(pyramid.summarise(step[below], value[below]))
+    entries = np.concatenate([np.empty(0, pyramid.SUMMARY), *parts])
+    return pyramid.merge([entries[np.argsort(entries["block"], kind="stable")]])
+
+
+def _summaries_below(segment: Segment, name: str, limit: float) -> Summaries:
+    entries = segment.pyramid(name)
+    whole = entries[(entries["block"] + 1) * BLOCK <= limit]
+    if len(whole) == len(entries) or not (entries["block"] * BLOCK < limit).any():
+        return whole
+    step, value = segment.values(name)
+    cut = (step // BLOCK == int(limit) // BLOCK) & (step < limit)
+    return np.concatenate([whole, pyramid.summarise(step[cut], value[cut])])
+
+
+def tables(found: Snapshot, session: int) -> list[pa.Table]:
+    """A session's step records, a table from each part of it that can be read."""
+    parts = []
+    for segment in found.segments(session, layout.STEPS):
+        try:
+            parts.append(segment.read(segment.columns))
+        except RunError:
+            continue
+    fresh = found.fresh(session, layout.STEPS)
+    return [*parts, steps_table(fresh, session)] if fresh else parts
+
+
+def newest_rows(
+    found: Snapshot, step: NDArray[np.int64], session: NDArray[np.int64], seq: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Places of the rows that count, ascending in step."""
+    order = np.lexsort((seq, session, step))
+    limits = np.vectorize(found.limit, otypes=[float])
+    numbers, which = np.unique(session, return_inverse=True)
+    alive = step < limits(numbers)[which]
+    order = order[alive[order]]
+    newest: NDArray[np.int64] = order[np.append(np.diff(step[order]) != 0, True)] if len(order) else order
+    return newest

@@ -1,0 +1,222 @@
+"""What a run folder holds at one moment: sealed segments, and rows of active logs that no segment has yet."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlens.store import files, layout
+from gradlens.store.errors import RunError
+from gradlens.store.frames import Group, Scan
+from gradlens.store.layout import LogName, SegmentName
+from gradlens.store.segments import Segment
+
+_MAX_LOG = 192 << 20
+_MAX_KEPT = 256 << 20
+
+
+@dataclass(frozen=True)
+class Log:
+    """What could be read of an active log.
+
+    Attributes:
+        path: of the file.
+        name: what its name says.
+        groups: its rows.
+        good: bytes read.
+        unreadable: bytes behind them.
+        damage: why they cannot be read; None if they may be a write under way, or one that a crash cut short.
+    """
+
+    path: Path
+    name: LogName
+    groups: tuple[Group, ...]
+    good: int
+    unreadable: int
+    damage: str | None
+
+    @property
+    def rows(self) -> int:
+        """How many rows it holds."""
+        return sum(len(group.seqs) for group in self.groups)
+
+    @property
+    def problem(self) -> str | None:
+        """A sentence about its damage."""
+        if self.damage is None:
+            return None
+        return (
+            f"{self.path}: {self.unreadable:,} bytes are unreadable ({self.damage}); "
+            f"the {self.rows:,} rows before them are read."
+        )
+
+
+def read_log(path: Path, name: LogName, *, keep: bool = True) -> Log:
+    """Read an active log.
+
+    Args:
+        path: of the log.
+        name: what its name says.
+        keep: whether to keep what was read, and to go on from there the next time.
+
+    Raises:
+        FileNotFoundError: if it is gone.
+        RunError: if it is no regular file, or cannot be read.
+    """
+    with files.opened(path) as (file, stamp), _lock:
+        key, size = (path, stamp[1]), min(stamp[2], _MAX_LOG)
+        scan = _scans.pop(key, None)
+        if scan is None or scan.good > size:
+            scan = Scan(name.session, name.number)
+        try:
+            scan.feed(files.read(file, scan.good, size - scan.good))
+        except OSError as error:
+            raise RunError(f"{path} cannot be read: {error.strerror}. Its rows are left out.") from error
+        if keep:
+            _scans[key] = scan
+        while len(_scans) > 1 and sum(kept.good for kept in _scans.values()) > _MAX_KEPT:
+            _scans.popitem(last=False)
+        damage = scan.damage or (f"only the first {_MAX_LOG >> 20} MiB are read" if stamp[2] > _MAX_LOG else None)
+        return Log(path, name, tuple(scan.groups()), scan.good, stamp[2] - scan.good, damage)
+
+
+_scans: OrderedDict[tuple[Path, int], Scan] = OrderedDict()
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The parts of a run that can be read.
+
+    Attributes:
+        steps: segments of step records, in the order of session and row; none lies within another.
+        tensors: segments of per-tensor blocks, likewise.
+        logs: active logs.
+        problems: a sentence for each part that cannot be read.
+    """
+
+    steps: tuple[Segment, ...]
+    tensors: tuple[Segment, ...]
+    logs: tuple[Log, ...]
+    problems: tuple[str, ...]
+
+    @cached_property
+    def sessions(self) -> tuple[int, ...]:
+        """Sessions with rows, ascending."""
+        return tuple(sorted({s.name.session for s in self.steps} | {log.name.session for log in self.logs if log.rows}))
+
+    def fresh(self, session: int, table: str) -> list[Group]:
+        """Rows of a session's logs that no segment of a table has."""
+        sealed = self.steps if table == layout.STEPS else self.tensors
+        ranges = [(s.name.first, s.name.last) for s in sealed if s.name.session == session]
+        found = []
+        for log in self.logs:
+            for group in log.groups if log.name.session == session else ():
+                open_rows = np.ones(len(group.seqs), np.bool_)
+                for first, last in ranges:
+                    open_rows &= (group.seqs < first) | (group.seqs > last)
+                if open_rows.all():
+                    found.append(group)
+                elif open_rows.any():
+                    found.append(group.only(open_rows))
+        return found
+
+    @cached_property
+    def starts(self) -> dict[int, int]:
+        """The smallest step of each session that has rows."""
+        found: dict[int, int] = {}
+        for segment in self.steps:
+            try:
+                first = segment.first_step
+            except RunError:
+                continue
+            if first is not None:
+                found[segment.name.session] = min(first, found.get(segment.name.session, first))
+        for log in self.logs:
+            for group in log.groups:
+                first = int(group.steps.min())
+                found[log.name.session] = min(first, found.get(log.name.session, first))
+        return found
+
+    def limit(self, session: int) -> float:
+        """The step from which on later sessions' rows supersede those of this one; infinite if none do."""
+        return min((start for later, start in self.starts.items() if later > session), default=float("inf"))
+
+    def segments(self, session: int, table: str) -> Iterator[Segment]:
+        """A session's segments of a table, in the order of their rows."""
+        return (s for s in (self.steps if table == layout.STEPS else self.tensors) if s.name.session == session)
+
+
+def take(run: Path) -> Snapshot:
+    """Look through a run folder.
+
+    The logs are listed before the segments: a log that is sealed meanwhile is then found again as a segment.
+    """
+    logs, problems = _logs(run)
+    steps = _segments(run, layout.STEPS, problems)
+    tensors = _segments(run, layout.TENSORS, problems)
+    kept = []
+    for name, path in logs:
+        try:
+            log = read_log(path, name)
+        except RunError as error:
+            problems.append(str(error))
+            continue
+        if log.problem:
+            problems.append(log.problem)
+        kept.append(log)
+    return Snapshot(steps, tensors, tuple(kept), tuple(problems))
+
+
+def _logs(run: Path) -> tuple[list[tuple[LogName, Path]], list[str]]:
+    try:
+        entries = files.listing(run)
+    except OSError as error:
+        return [], [f"{run} cannot be listed: {error.strerror}."]
+    found = [(LogName.parse(entry.name), Path(entry.path)) for entry in entries]
+    return sorted((name, path) for name, path in found if name is not None), []
+
+
+def _segments(run: Path, table: str, problems: list[str]) -> tuple[Segment, ...]:
+    folder = run / table
+    try:
+        if folder.is_symlink():
+            problems.append(f"{folder} is a link; it is not followed.")
+            return ()
+        entries = files.listing(folder)
+    except OSError as error:
+        problems.append(f"{folder} cannot be listed: {error.strerror}.")
+        return ()
+    good: list[Segment] = []
+    for entry in entries:
+        name = SegmentName.parse(entry.name)
+        if name is None:
+            problems.append(f"{entry.path} is not a gradlens segment; it is ignored.")
+            continue
+        try:
+            good.append(Segment.open(Path(entry.path), name, table))
+        except RunError as error:
+            problems.append(str(error))
+    return _outermost(good)
+
+
+def _outermost(found: Sequence[Segment]) -> tuple[Segment, ...]:
+    """Leave out segments whose rows another has too: what a crash left of a merge or of a thinning."""
+    ordered = sorted(found, key=lambda s: (s.name.session, s.name.first, -s.name.last, -s.size))
+    kept: list[Segment] = []
+    for segment in ordered:
+        if not kept or not kept[-1].name.covers(segment.name):
+            kept.append(segment)
+    return tuple(kept)
+
+
+def only_below(steps: NDArray[np.int64], limit: float) -> NDArray[np.bool_] | None:
+    """Which steps are below a limit, None if all are."""
+    return None if len(steps) == 0 or steps.max() < limit else steps < limit
