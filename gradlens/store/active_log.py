@@ -40,7 +40,7 @@ class ActiveLog:
         lock(self.handle)
         try:
             self._write(header(name.session, name.number))
-        except OSError:
+        except Exception:
             self.close()
             disk.remove(self.path)
             raise
@@ -80,10 +80,10 @@ class ActiveLog:
     def _write(self, data: bytes) -> None:
         try:
             self._disk.append(self.handle, data)
-        except OSError:
-            try:
+        except Exception:
+            try:  # whatever went wrong, a part may be there, and nothing after it would be read
                 self._disk.truncate(self.handle, self.size)
-            except OSError:
+            except Exception:
                 self.sound = False
             raise
         self.size += len(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import sys
 from pathlib import Path
 
@@ -20,6 +21,17 @@ class Disk:
 
     Handles are file descriptors.
     """
+
+    def __init__(self) -> None:
+        self._mark = secrets.token_hex(4)
+
+    def temporary(self, path: Path) -> Path:
+        """Where a file is written before it gets its name: beside it, hidden, so that plain readers skip it."""
+        return path.with_name(f".{path.name}.{self._mark}.tmp")
+
+    def owns(self, temporary: Path) -> bool:
+        """Whether a temporary is this disk's, and not what another process left."""
+        return temporary.name.endswith(f".{self._mark}.tmp")
 
     def make_folder(self, path: Path) -> None:
         """Create a folder and its parents; one that is there already is fine."""
@@ -82,11 +94,8 @@ class Disk:
             return
 
     def write(self, path: Path, data: bytes) -> None:
-        """Put a whole file in place: a reader sees the old content or the new, never a part.
-
-        The bytes go to a temporary beside it whose name begins with a dot, which plain readers skip.
-        """
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        """Put a whole file in place: a reader sees the old content or the new, never a part."""
+        temporary = self.temporary(path)
         self.remove(temporary)
         handle = self.create(temporary)
         try:
@@ -96,7 +105,7 @@ class Disk:
             finally:
                 self.close(handle)
             self.rename(temporary, path)
-        except OSError:
+        except Exception:
             self.remove(temporary)
             raise
         self.sync_folder(path.parent)

@@ -6,7 +6,6 @@ and :func:`tidy` clears it away.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -328,7 +327,7 @@ def tidy(disk: Disk, run: Path, but: int | None = None, tick: Tick = lambda: Non
     if not alive:
         for folder in (run, run / layout.STEPS, run / layout.TENSORS):
             for path in folder.glob(".*.tmp"):
-                if f".{os.getpid()}.tmp" not in path.name:
+                if not disk.owns(path):
                     disk.remove(path)
     return tuple(sorted(alive))
 

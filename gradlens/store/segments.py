@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -73,7 +72,7 @@ def write(
         OSError: as the system gives it; nothing is left behind then.
     """
     session, first, last = rows
-    temporary = folder / f".seg-{session}-{first}-{last}.{os.getpid()}.tmp"
+    temporary = disk.temporary(folder / f"seg-{session}-{first}-{last}")
     disk.remove(temporary)
     handle = disk.create(temporary)
     try:

@@ -1,0 +1,330 @@
+"""A disk that fails: the training is untouched, one warning, drops counted and shown, and back to work when it can."""
+
+import errno
+import os
+import shutil
+import statistics
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from training import net
+
+import gradlens
+from gradlens import clipping, every
+from gradlens.store import Disk, RunWriter
+
+Count = Callable[[str, int], None]
+STEPS = 30
+
+
+def system_error(number: int) -> Callable[[], Exception]:
+    return lambda: OSError(number, os.strerror(number))
+
+
+ERRORS: dict[str, Callable[[], Exception]] = {
+    "ENOSPC": system_error(errno.ENOSPC),
+    "EIO": system_error(errno.EIO),
+    "EACCES": system_error(errno.EACCES),
+    "EROFS": system_error(errno.EROFS),
+    "ESTALE": system_error(errno.ESTALE),
+    "MemoryError": MemoryError,
+}
+PARAMETERS = [(f"p{index}", (2,), "float32", 0) for index in range(150)]
+
+
+class FailingDisk(Disk):
+    """Raises at ``many`` operations from the ``first`` on, and until then and later works."""
+
+    def __init__(self, error: Callable[[], Exception], first: int, many: float) -> None:
+        super().__init__()
+        self.error, self.first, self.many = error, first, many
+        self.operations = 0
+        self.armed = False
+        self.lock = threading.Lock()
+
+    def __getattribute__(self, name: str) -> Any:
+        found = object.__getattribute__(self, name)
+        if not hasattr(Disk, name) or name.startswith("_") or name in ("write", "temporary", "owns", "close"):
+            return found
+
+        def operate(*arguments: Any) -> Any:
+            with self.lock:
+                number = self.operations
+                self.operations += self.armed
+            if self.armed and self.first <= number < self.first + self.many:
+                if name == "append":  # a part of it arrives, as on a disk that fills up
+                    os.write(arguments[0], arguments[1][: len(arguments[1]) // 2])
+                raise self.error()
+            return found(*arguments)
+
+        return operate
+
+
+def train(root: Path, disk: FailingDisk | None, at_step: Callable[[int], None] = lambda step: None) -> dict[str, Any]:
+    """A small training; with a disk, recorded on it."""
+    model, optimizer = net()
+    recorder = gradlens.Recorder(
+        model,
+        optimizer,
+        root,
+        update=every(2),
+        smoothness=every(5),
+        clip=clipping.autoclip(50),
+        enabled=disk is not None,
+    )
+    if disk is not None:
+        disk.armed = True
+    data = torch.Generator().manual_seed(9)
+    for step in range(STEPS):
+        x, y = torch.randn(3, 4, generator=data), torch.randint(2, (3,), generator=data)
+        optimizer.zero_grad()
+        recorder.loss(lambda x, y: torch.nn.functional.cross_entropy(model(x), y), x, y).backward()
+        optimizer.step()
+        at_step(step)
+    recorder.close()
+    return {
+        "weights": [p.detach().clone() for p in model.parameters()],
+        "recorder": recorder,
+        "random": torch.get_rng_state(),
+    }
+
+
+@pytest.fixture(scope="module")
+def bare() -> dict[str, Any]:
+    return train(Path("unused"), None)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradlens.store.session.SEAL_ROWS", 8)
+    monkeypatch.setattr("gradlens.store.session.BLOCK", 1)
+    monkeypatch.setattr("gradlens.store.writer.TICK_SECONDS", 0.01)
+    monkeypatch.setattr("gradlens.store.writer.RETRY_SECONDS", (0.001, 0.01))
+
+
+def recorded(
+    root: Path, disk: FailingDisk, monkeypatch: pytest.MonkeyPatch, at_step: Callable[[int], None] = lambda step: None
+) -> dict[str, Any]:
+    monkeypatch.setattr("gradlens.store.writer.Disk", lambda: disk)
+    return train(root, disk, at_step)
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    weights = zip(one["weights"], other["weights"], strict=True)
+    return all(torch.equal(a, b) for a, b in weights) and torch.equal(one["random"], other["random"])
+
+
+@pytest.mark.parametrize("first", [0, 1, 2, 9, 23, 47])
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_failure_that_passes_costs_nothing(
+    error: str, first: int, bare: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture, count: Count,
+) -> None:  # fmt: skip
+    done = recorded(tmp_path, FailingDisk(ERRORS[error], first, 3), monkeypatch)
+    assert same(bare, done)
+    assert done["recorder"].dropped == 0
+    run = gradlens.open_run(done["recorder"].path)
+    assert run.series("loss")[0].tolist() == list(range(STEPS))
+    assert len(run.tensors("grad_norm")) == 4 * STEPS
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+    assert all("no row was lost" in problem for problem in run.problems)
+    assert run.verify() == run.problems
+    count("disks that failed for a moment, of which rows lost: 0", 1)
+
+
+@pytest.mark.parametrize("first", [0, 1, 9, 23])
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_failure_that_stays_costs_rows_and_nothing_else(
+    error: str, first: int, bare: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture, count: Count,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("gradlens.store.writer.MOST_ROWS", 8)
+    done = recorded(tmp_path, FailingDisk(ERRORS[error], first, float("inf")), monkeypatch)
+    recorder = done["recorder"]
+    assert same(bare, done)
+    run = gradlens.open_run(recorder.path)
+    there = run.series("loss")[0].tolist() if run.columns else []
+    assert there == list(range(recorder.acknowledged + 1))
+    assert recorder.dropped == STEPS - len(there) > 0
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "gradlens cannot write to" in warning
+    assert "Training goes on" in warning
+    assert not [p for p in run.problems if "unreadable" in p]  # a torn half frame at the end is no damage
+    count("disks that failed for good, of which trainings disturbed: 0", 1)
+
+
+def test_a_disk_that_comes_back_is_written_to_again_and_the_gap_is_shown(
+    bare: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gradlens.store.writer.MOST_ROWS", 4)
+    disk = FailingDisk(ERRORS["ENOSPC"], 0, 0)
+
+    def at_step(step: int) -> None:
+        if step == 10:
+            disk.first, disk.many = 0, float("inf")
+        if step == 20:
+            disk.many = 0
+            time.sleep(0.2)
+
+    done = recorded(tmp_path, disk, monkeypatch, at_step)
+    assert same(bare, done)
+    run = gradlens.open_run(done["recorder"].path)
+    steps = run.series("loss")[0].tolist()
+    lost = done["recorder"].dropped
+    assert 0 < lost == STEPS - len(steps) < 10
+    assert steps[:10] == list(range(10))
+    assert steps[-9:] == list(range(21, 30))
+    assert run.problems == (f"{lost} rows lost while recording: OSError: [Errno 28] No space left on device.",)
+    assert run.status == "finished"
+    # A crash before the count could be stored would not hide them: the rows' numbering has a gap.
+    (run.path / "health-0.json").unlink()
+    assert gradlens.open_run(run.path).problems == (f"{lost} rows lost while recording.",)
+    assert len(caplog.records) == 1
+
+
+def test_a_row_that_no_log_can_hold_costs_that_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradlens.store.active_log.MAX_FRAME", 400)
+    writer = RunWriter.create(tmp_path, "large", {}, PARAMETERS)
+    for step in range(5):
+        writer.append({"step": step}, {"grad_norm": np.ones(150 if step == 2 else 50, np.float32)})
+    writer.close("finished")
+    run = gradlens.open_run(writer.path)
+    assert run.series("step")[0].tolist() == [0, 1, 3, 4]
+    assert writer.dropped == 1
+    assert "too large for a frame" in run.problems[0]
+
+
+def test_a_removed_folder_is_noticed_and_left_alone(
+    bare: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def at_step(step: int) -> None:
+        if step == 10:
+            (folder,) = tmp_path.iterdir()
+            shutil.rmtree(folder)
+            time.sleep(0.2)
+
+    done = recorded(tmp_path, FailingDisk(MemoryError, 0, 0), monkeypatch, at_step)
+    assert same(bare, done)
+    assert list(tmp_path.iterdir()) == []
+    assert done["recorder"].dropped >= STEPS - 12
+    assert len(caplog.records) == 1
+    assert "the run folder was removed" in caplog.text or "No such file or directory" in caplog.text
+
+
+def test_a_renamed_folder_is_followed(
+    bare: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def at_step(step: int) -> None:
+        if step == 10:
+            (folder,) = tmp_path.iterdir()
+            folder.rename(tmp_path / "kept")
+            time.sleep(0.2)
+
+    done = recorded(tmp_path, FailingDisk(MemoryError, 0, 0), monkeypatch, at_step)
+    assert same(bare, done)
+    assert done["recorder"].path == tmp_path / "kept"
+    run = gradlens.open_run(tmp_path / "kept")
+    assert run.series("loss")[0].tolist() == list(range(STEPS))
+    assert (run.status, done["recorder"].dropped) == ("finished", 0)
+    assert len(caplog.records) <= 1
+
+
+class HungDisk(Disk):
+    """Its logs are pipes that nobody reads: a write blocks for as long as the test wants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pipes: list[int] = []
+
+    def create(self, path: Path) -> int:
+        if path.suffix != ".log":
+            return super().create(path)
+        os.mkfifo(path)
+        self.pipes.append(os.open(path, os.O_RDWR))
+        return self.pipes[-1]
+
+    def truncate(self, handle: int, size: int) -> None:
+        raise OSError(errno.EINVAL, "a pipe cannot be cut back")
+
+
+@pytest.fixture
+def hung() -> Iterator[HungDisk]:
+    disk = HungDisk()
+    yield disk
+    for pipe in disk.pipes:  # let the thread go
+        os.set_blocking(pipe, False)
+        try:
+            while os.read(pipe, 1 << 16):
+                pass
+        except OSError:
+            continue
+
+
+def test_a_hung_disk_neither_delays_a_step_nor_the_end(
+    hung: HungDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradlens.store.session.SEAL_ROWS", 8192)
+    writer = RunWriter.create(tmp_path, "hung", {}, PARAMETERS, disk=hung)
+    values = {"grad_norm": np.ones(150, np.float32)}
+    took = []
+    for step in range(20_000):
+        row = {"step": step, "loss": 0.5}
+        begin = time.perf_counter()
+        writer.append(row, values)
+        took.append(time.perf_counter() - begin)
+    assert max(took) < 0.010
+    assert statistics.median(took[10_000:]) < 1e-6  # rows are dropped by now
+    assert 0 < writer.acknowledged < 200
+    assert writer.dropped > 10_000
+    begin = time.monotonic()
+    writer.close("finished")
+    assert time.monotonic() - begin <= 5.0
+    assert writer.dropped == 20_000 - 1 - writer.acknowledged
+    run = gradlens.open_run(writer.path)
+    assert any("is not a regular file" in problem for problem in run.problems)  # the pipe itself is not waited for
+
+
+@pytest.mark.skipif(os.name == "nt" or not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting needs root")
+def test_a_full_disk_of_one_mebibyte(
+    bare: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "small"
+    root.mkdir()
+    if subprocess.run(
+        ["/bin/mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(root)], capture_output=True
+    ).returncode:
+        pytest.skip("this machine lets nobody mount")
+    ballast = root / "ballast"
+    monkeypatch.setattr("gradlens.store.writer.MOST_ROWS", 4)
+
+    def at_step(step: int) -> None:
+        if step == 10:
+            with ballast.open("wb", buffering=0) as file:
+                try:
+                    while file.write(bytes(4096)):
+                        pass
+                except OSError:
+                    pass
+        if step == 22:
+            ballast.unlink()
+            time.sleep(0.3)
+
+    try:
+        done = recorded(root, FailingDisk(MemoryError, 0, 0), monkeypatch, at_step)
+        run = gradlens.open_run(done["recorder"].path)
+        steps = run.series("loss")[0].tolist()
+        assert same(bare, done)
+        assert done["recorder"].dropped == STEPS - len(steps)
+        assert steps[:10] == list(range(10))
+        assert steps[-7:] == list(range(23, 30))
+        assert run.status == "finished"
+        assert len(caplog.records) <= 1
+    finally:
+        subprocess.run(["/bin/umount", str(root)], check=True)
