@@ -266,7 +266,7 @@ class Recorder:
             OSError: if the run cannot be written to.
         """
         run, step, samples, clip = check_state(state)
-        self._row = None
+        self._end_row()
         self._drain(everything=True)
         self._probes.release()
         writer = self._writer

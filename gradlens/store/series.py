@@ -81,12 +81,16 @@ def summaries(found: Snapshot, name: str) -> Summaries:
             step, value = table["step"].to_numpy(), table[name].cast(pa.float64()).to_numpy()
             below = step < limit
             parts.append(pyramid.summarise(step[below], value[below]))
+    if len(parts) == 1:
+        return parts[0]
     entries = np.concatenate([np.empty(0, pyramid.SUMMARY), *parts])
     return pyramid.merge([entries[np.argsort(entries["block"], kind="stable")]])
 
 
 def _summaries_below(segment: Segment, name: str, limit: float) -> Summaries:
     entries = segment.pyramid(name)
+    if limit == float("inf"):
+        return entries
     whole = entries[(entries["block"] + 1) * BLOCK <= limit]
     if len(whole) == len(entries) or not (entries["block"] * BLOCK < limit).any():
         return whole

@@ -2,6 +2,7 @@
 
 import random
 import weakref
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ OPTIMIZERS = {
     "adamw": lambda p: torch.optim.AdamW(p, lr=1e-2, amsgrad=True),
     "rmsprop": lambda p: torch.optim.RMSprop(p, lr=1e-3),
     "adagrad": lambda p: torch.optim.Adagrad(p, lr=1e-2),
+    "lbfgs": lambda p: torch.optim.LBFGS(p, lr=0.1, max_iter=3, line_search_fn="strong_wolfe"),
 }
 
 
@@ -37,22 +39,29 @@ class Net(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.norm(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-        noise = random.random() + np.random.random()  # noqa: NPY002 - user code that draws from the global states
+        noise = 0.5
+        if not torch.compiler.is_compiling():  # a compiler does not trace these
+            noise = random.random() + np.random.random()  # noqa: NPY002 - user code that draws from the global states
         states, _ = self.recurrent(x * (1 + 0.01 * noise))
         return self.out(self.drop(states[:, -1])) * self.frozen
 
 
-def train(optimizer_name: str, root: Path | None, *, closure: bool, autocast: bool) -> dict[str, Any]:
+def train(
+    optimizer_name: str, root: Path | None, *, precision: str = "fp32", loop: str = "plain", steps: int = 40
+) -> dict[str, Any]:
     torch.manual_seed(1)
     random.seed(1)
     np.random.seed(1)  # noqa: NPY002
     model = Net()
+    forward = torch.compile(model, backend="aot_eager") if loop == "compile" else model
     optimizer = OPTIMIZERS[optimizer_name](model.parameters())
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=7, enabled=precision == "scaler")
     data = torch.Generator().manual_seed(2)
     losses = []
+    parts = 3 if loop == "accumulation" else 1
 
     def compute(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logits = model(x)
+        logits = forward(x)
         return nn.functional.cross_entropy(logits, y), logits
 
     recorder = gradlens.Recorder(
@@ -64,28 +73,35 @@ def train(optimizer_name: str, root: Path | None, *, closure: bool, autocast: bo
         smoothness=every(2),
         enabled=root is not None,
     )
-    for step in range(40):
-        x, y = torch.randn(5, 4, 6, generator=data), torch.randint(3, (5,), generator=data)
+    for step in range(steps):
+        batches = [(torch.randn(5, 4, 6, generator=data), torch.randint(3, (5,), generator=data)) for _ in range(parts)]
+        overflows = precision == "scaler" and step == 11
 
-        def evaluate(x: torch.Tensor = x, y: torch.Tensor = y, step: int = step) -> torch.Tensor:
+        def evaluate(batches: list[Any] = batches, step: int = step, overflows: bool = overflows) -> torch.Tensor:
             optimizer.zero_grad(set_to_none=step % 2 == 0)
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-                loss, logits = recorder.loss(compute, x, y)
-            assert logits.shape == (5, 3)
-            loss.backward()
+            for x, y in batches:
+                with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
+                    loss, logits = recorder.loss(compute, x, y, of=parts)
+                assert logits.shape == (5, 3)
+                (scaler.scale(loss) * (float("inf") if overflows else 1.0)).backward()
             return loss  # type: ignore[no-any-return]
 
-        if closure:
+        if loop == "closure" or optimizer_name == "lbfgs":
             losses.append(optimizer.step(evaluate).item())
         else:
             losses.append(evaluate().item())
-            optimizer.step()
+            if loop == "clip":
+                scaler.unscale_(optimizer)
+                nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+            scaler.step(optimizer)
+            scaler.update()
         recorder.log(loss_again=losses[-1])
     state = {
         "losses": losses,
         "model": model.state_dict(),
         "gradients": [p.grad for p in model.parameters()],
         "optimizer": optimizer.state_dict(),
+        "scaler": scaler.state_dict(),
         "torch": torch.get_rng_state(),
         "numpy": np.random.get_state()[1],  # noqa: NPY002
         "python": random.getstate(),
@@ -93,17 +109,31 @@ def train(optimizer_name: str, root: Path | None, *, closure: bool, autocast: bo
     }
     recorder.close()
     if root is not None:
-        run = gradlens.open_run(recorder.path or "")
-        # The comparison means nothing unless the probes did run.
-        assert run.series("smoothness")[0].tolist() == list(range(0, 40, 2))
+        _check_that_the_probes_ran(recorder, precision, loop, optimizer_name, steps, losses)
+    return state
+
+
+def _check_that_the_probes_ran(
+    recorder: gradlens.Recorder, precision: str, loop: str, optimizer_name: str, steps: int, losses: list[float]
+) -> None:
+    """The comparison means nothing unless they did."""
+    run = gradlens.open_run(recorder.path or "")
+    assert recorder.skipped == 0
+    taken = steps - (precision == "scaler")  # the step that overflows is not taken
+    assert run.series("step")[0].tolist() == list(range(taken))
+    assert run.series("update_norm")[0].tolist() == list(range(0, taken, 3))
+    if loop == "accumulation":
+        assert "smoothness" not in run.columns  # several losses a step
+    elif optimizer_name != "lbfgs" and precision != "scaler":
+        assert run.series("smoothness")[0].tolist() == list(range(0, taken, 2))
+        assert run.series("loss")[1].tolist() == losses
         # A repeat changes nothing: the noise floor is the rounding of the gradient alone.
         frame = run.steps().iloc[::6]
-        rounding = np.finfo(np.float32).eps * frame["grad_norm"] / frame["update_norm"]
-        assert np.allclose(frame["smoothness_noise"], rounding, rtol=1e-12)
-        assert run.series("update_norm")[0].tolist() == list(range(0, 40, 3))
-        assert run.series("loss")[1].tolist() == losses
-        assert recorder.skipped == 0
-    return state
+        if loop != "clip":
+            rounding = np.finfo(np.float32).eps * frame["grad_norm"] / frame["update_norm"]
+            assert np.allclose(frame["smoothness_noise"], rounding, rtol=1e-12)
+    else:
+        assert len(run.series("smoothness")[0]) > 0
 
 
 def same(one: Any, other: Any) -> bool:
@@ -118,34 +148,47 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-@pytest.mark.parametrize("optimizer_name", OPTIMIZERS)
-@pytest.mark.parametrize("loop", ["plain", "closure", "autocast"])
+CASES = [
+    (optimizer, precision, loop)
+    for optimizer in OPTIMIZERS
+    for precision in ("fp32", "bf16", "scaler")
+    for loop in ("plain", "closure", "accumulation", "clip")
+    # A GradScaler takes no closure; LBFGS is nothing but one, and evaluates it as often as it likes.
+    if not (precision == "scaler" and (loop == "closure" or optimizer == "lbfgs"))
+    and not (optimizer == "lbfgs" and loop != "closure")
+] + [("adam", "fp32", "compile"), ("momentum", "scaler", "compile")]
+
+
+# torch's compiler warns of itself when it traces the repeated forward pass of a probe.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.parametrize(("optimizer_name", "precision", "loop"), CASES)
 def test_weights_states_losses_and_random_states_are_bit_identical(
-    optimizer_name: str, loop: str, tmp_path: Path
+    optimizer_name: str, precision: str, loop: str, tmp_path: Path, count: Callable[[str, int], None]
 ) -> None:
-    options = {"closure": loop == "closure", "autocast": loop == "autocast"}
+    options: dict[str, Any] = {"precision": precision, "loop": loop, "steps": 14 if loop == "compile" else 40}
     bare = train(optimizer_name, None, **options)
     recorded = train(optimizer_name, tmp_path, **options)
     for part, value in bare.items():
         assert same(value, recorded[part]), part
+    count("trainings compared bit for bit with and without the recorder", 1)
 
 
 def test_the_comparison_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Break each promise once: the test above must see it."""
-    bare = train("sgd", None, closure=False, autocast=False)
+    bare = train("sgd", None)
     with monkeypatch.context() as broken:
         # Dropout masks and batches' noise then come from elsewhere: no probe repeats its loss.
         broken.setattr("torch.set_rng_state", lambda state: None)
         with pytest.raises(KeyError, match="no series 'smoothness'"):
-            train("sgd", tmp_path, closure=False, autocast=False)
+            train("sgd", tmp_path)
     with monkeypatch.context() as broken:
         broken.setattr("gradlens.recording.smoothness._buffers_shielded", nullcontext)
-        disturbed = train("sgd", tmp_path, closure=False, autocast=False)
+        disturbed = train("sgd", tmp_path)
         assert not same(bare["model"], disturbed["model"])  # BatchNorm's statistics have seen batches twice
     with monkeypatch.context() as broken:
         broken.setattr("random.setstate", lambda state: None)
         with pytest.raises((AssertionError, KeyError)):
-            train("sgd", tmp_path, closure=False, autocast=False)
+            train("sgd", tmp_path)
 
 
 def test_a_graph_that_waits_for_its_backward_survives_a_probe(tmp_path: Path) -> None:
