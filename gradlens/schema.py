@@ -223,6 +223,15 @@ TENSOR_KINDS: Final = ("grad_norm", "update_norm", "param_norm")
 """Per-parameter quantities stored in the ``tensors`` table; each is the L2 norm of one tensor, float32."""
 
 
+def is_text(name: str) -> bool:
+    """Whether a column holds text, and is no series.
+
+    >>> is_text("clip_source"), is_text("loss"), is_text("accuracy")
+    (True, False, False)
+    """
+    return name in STEP_COLUMNS and STEP_COLUMNS[name].dtype == "category"
+
+
 def label(name: str) -> str:
     """Axis label of a series, its own name where the user logged it.
 

@@ -22,7 +22,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -35,8 +34,8 @@ from gradlens.recording.probes import Probes
 from gradlens.recording.row_ring import RowRing
 from gradlens.recording.smoothness import first
 from gradlens.recording.step_row import RowFinisher, StepRow, kept
+from gradlens.recording.storage import Storage
 from gradlens.schedules import Schedule, every
-from gradlens.store import PATIENCE, RunWriter, open_run
 
 logger = logging.getLogger("gradlens")
 
@@ -116,28 +115,28 @@ class Recorder:
         self._row: StepRow | None = None
         self._step = 0
         self._samples = 0
-        self._acknowledged = -1
-        self._dropped = 0
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
-        self._writer: RunWriter | None = None
-        self._path: Path | None = None
-        if enabled and os.environ.get("GRADLENS_DISABLED", "") in ("", "0"):
-            description = {
-                "config": plain(dict(config or {})),
-                "clip": None if clip is None else clip.spec(),
-                "environment": describe_environment(optimizer, self._probes.parameters),
-            }
-            storage: dict[str, Any] = {
-                "description": description,
-                "parameters": describe_parameters(model, optimizer),
-                "patience": PATIENCE if self._probes.device.type == "cpu" else 0.0,
-                "max_bytes": max_bytes,
-            }
-            self._resume = partial(RunWriter.resume, **storage)
-            if resume is None:
-                self._writer = RunWriter.create(Path(root), name or type(model).__name__, **storage)
-            else:
-                self._go_on(Path(resume))
+        self._storage: Storage | None = None
+        self._open = enabled and os.environ.get("GRADLENS_DISABLED", "") in ("", "0")
+        if self._open:
+            self._storage = Storage(
+                Path(root),
+                name or type(model).__name__,
+                {
+                    "config": plain(dict(config or {})),
+                    "clip": None if clip is None else clip.spec(),
+                    "environment": describe_environment(optimizer, self._probes.parameters),
+                },
+                describe_parameters(model, optimizer),
+                wait=self._probes.device.type == "cpu",
+                max_bytes=max_bytes,
+                resume=None if resume is None else Path(resume),
+            )
+            if resume is not None:
+                last, self._samples, seen = self._storage.last()
+                self._step = last + 1
+                if self._clipper is not None:
+                    self._clipper.see(seen)
             self._at_exit = partial(_close_at_exit, self, os.getpid())
             atexit.register(self._at_exit)
         self.attach()
@@ -224,19 +223,15 @@ class Recorder:
             outcome: ``"finished"``, or ``"stopped"`` where the training ended early.
         """
         self.detach()
-        writer = self._writer
-        if writer is None:
+        if self._storage is None or not self._open:
             return
         atexit.unregister(self._at_exit)
         with self._guard():
             self._end_row()
             self._drain(everything=True)
-        self._row = None
+        self._open, self._row = False, None
         self._probes.release()
-        self._retire(writer, outcome)
-        self._writer = None
-        if self._dropped:
-            logger.info("gradlens lost %d rows of %s: %s.", self._dropped, self._path, writer.last_error)
+        self._storage.close(outcome)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs so that :meth:`load_state_dict` can go on: plain numbers, text and CPU tensors.
@@ -269,54 +264,26 @@ class Recorder:
         self._end_row()
         self._drain(everything=True)
         self._probes.release()
-        writer = self._writer
-        if writer is not None and run is not None:
-            folder = writer.path.parent / run
-            same = folder == writer.path
-            if (not same and (folder / "run.json").is_file()) or (same and writer.rows):
-                self._writer = self._resume(path=folder)
-                self._retire(writer, "stopped", discard=not same)
+        if self._storage is not None and self._open and run is not None:
+            self._storage.go_on(run)
         self._step, self._samples = step, samples
         if self._clipper is not None and clip is not None and not self._clipper.load_state_dict(clip):
             logger.warning("gradlens: the checkpoint's clip rule is another one; this one begins without a history.")
 
-    def _go_on(self, folder: Path) -> None:
-        """Begin the next session of a run, after its last step."""
-        run = open_run(folder)
-        if run.status == "running":
-            logger.warning(
-                "gradlens: another process seems to write to %s still; both go on, the newer counts.", folder
-            )
-        found = run.several("step", "samples", "grad_norm")
-        self._writer = self._resume(path=folder)
-        self._step = int(found["step"][0][-1]) + 1 if "step" in found else 0
-        self._samples = int(found["samples"][1][-1]) if "samples" in found else 0
-        if self._clipper is not None and "grad_norm" in found:
-            self._clipper.see(found["grad_norm"][1])
-
-    def _retire(self, writer: RunWriter, outcome: str, *, discard: bool = False) -> None:
-        """Close a writer, and keep what it knows; one that wrote nothing may go without a trace."""
-        if discard and not writer.rows:
-            writer.discard()
-            return
-        writer.close(outcome)
-        self._path, self._acknowledged = writer.path, writer.acknowledged
-        self._dropped += writer.dropped
-
     @property
     def path(self) -> Path | None:
         """The run folder, where it is now; None if disabled."""
-        return self._path if self._writer is None else self._writer.path
+        return None if self._storage is None else self._storage.path
 
     @property
     def acknowledged(self) -> int:
         """Step of the last row that survives the death of the process, -1 before the first."""
-        return self._acknowledged if self._writer is None else self._writer.acknowledged
+        return -1 if self._storage is None else self._storage.acknowledged
 
     @property
     def dropped(self) -> int:
         """Rows lost, because the disk did not take them."""
-        return self._dropped + (0 if self._writer is None else self._writer.dropped)
+        return 0 if self._storage is None else self._storage.dropped
 
     @property
     def skipped(self) -> int:
@@ -375,7 +342,7 @@ class Recorder:
 
     def _open_row(self) -> StepRow | None:
         """The row of the step under way, None if disabled or detached; a step that has ended is sent off first."""
-        if self._writer is None or not self._hooks:
+        if not self._open or not self._hooks:
             return None
         if self._row is not None and self._row.stepped:
             self._end_row()
@@ -399,9 +366,8 @@ class Recorder:
 
     def _drain(self, *, everything: bool = False) -> None:
         for arrived in self._ring.drain(everything=everything):
-            if self._writer is not None:
-                tensors = {kind: values.astype(np.float32) for kind, values in arrived.tensors.items()}
-                self._writer.append(self._finish(arrived.scalars), tensors)
+            if self._storage is not None:
+                self._storage.append(self._finish(arrived.scalars), arrived.tensors)
 
     @contextmanager
     def _guard(self) -> Iterator[None]:

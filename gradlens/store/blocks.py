@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,7 +13,6 @@ from numpy.typing import NDArray
 from gradlens.store import layout
 from gradlens.store.errors import RunError
 from gradlens.store.layout import BLOCK
-from gradlens.store.sealing import read_tensors
 from gradlens.store.segments import Segment
 from gradlens.store.snapshot import Snapshot
 from gradlens.store.tables import tensors_table
@@ -77,3 +79,24 @@ def value_counts(segment: Segment) -> NDArray[np.int64]:
     table = segment.read(["count", "nonfinite"])
     counts: NDArray[np.int64] = table["count"].to_numpy().astype(np.int64) + table["nonfinite"].to_numpy()
     return counts
+
+
+def read_tensors(segment: Segment, kind: str, low: int, high: int, columns: Sequence[str] | None = None) -> pa.Table:
+    """Rows of one kind and of parameters ``low`` to ``high - 1``, without reading the others' where they lie apart.
+
+    Raises:
+        RunError: if the segment is damaged.
+        FileNotFoundError: if it is gone.
+    """
+    places = {name: place for place, name in enumerate(segment.columns)}
+
+    def wanted(group: Any) -> bool:
+        kinds, parameters = (group.column(places[name]).statistics for name in ("kind", "parameter"))
+        if kinds is None or parameters is None or not (kinds.has_min_max and parameters.has_min_max):
+            return True
+        return bool(kinds.min <= kind <= kinds.max and parameters.min < high and parameters.max >= low)
+
+    names = segment.columns if columns is None else (*columns, "kind", "parameter")
+    table = segment.read(names, wanted)
+    chosen = pc.and_(pc.equal(table["kind"], kind), pc.greater_equal(table["parameter"], low))
+    return table.filter(pc.and_(chosen, pc.less(table["parameter"], high)))

@@ -26,7 +26,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlens.schema import STEP_COLUMNS
+from gradlens.schema import STEP_COLUMNS, is_text
 
 Scalar = float | int | bool | str | None
 Row = Mapping[str, Scalar]
@@ -133,7 +133,7 @@ class RowEncoder:
         key = (*present, shapes)
         layout = self._known.get(key)
         if layout is None:
-            texts = {name: STEP_COLUMNS[name].categories for name in present if _is_category(name)}
+            texts = {name: STEP_COLUMNS[name].categories for name in present if is_text(name)}
             layout = self._known[key] = Layout(tuple(present), shapes, texts)
         for name, admissible in layout.categories.items():
             present[name] = admissible.index(str(present[name]))
@@ -263,7 +263,3 @@ def _group(layout: Layout, payloads: Sequence[bytes]) -> Group:
     step = rows["scalars"][:, 0]
     possible = (step >= 0) & (step < 2**62) & (rows["seq"] >= 0)  # of a log that gradlens wrote, all are
     return group if possible.all() else group.only(possible)
-
-
-def _is_category(name: str) -> bool:
-    return name in STEP_COLUMNS and STEP_COLUMNS[name].dtype == "category"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gradlens.schema import STEP_COLUMNS, TENSOR_KINDS
+from gradlens.schema import TENSOR_KINDS, is_text
 from gradlens.store import blocks, files, layout, series, snapshot
 from gradlens.store.errors import RunError
 from gradlens.store.layout import BLOCK
@@ -132,6 +134,28 @@ class Run:
         return sum(files.size(folder) for folder in (self.path, *(self.path / table for table in layout.TABLES)))
 
     @property
+    def stamp(self) -> tuple[tuple[str, int, int, int], ...]:
+        """Name, inode, size and time of each of the run's files: another once any of them has changed or grown."""
+        return tuple(file for folder in ("", *layout.TABLES) for file in _stats(self.path, folder))
+
+    @property
+    def thinned(self) -> tuple[int, int] | None:
+        """First and last step of the blocks whose per-tensor detail gave way to summaries (``max_bytes``); or None."""
+
+        def look(found: Snapshot) -> tuple[int, int] | None:
+            ends: list[int] = []
+            for segment in found.tensors:
+                try:
+                    rows = segment.read(["block", "offsets"])
+                except RunError:
+                    continue
+                bare = rows["block"].filter(pc.equal(pc.list_value_length(rows["offsets"]), 0))
+                ends += [end for end in pc.min_max(bare).as_py().values() if end is not None]
+            return (min(ends) * BLOCK, max(ends) * BLOCK + BLOCK - 1) if ends else None
+
+        return self._ask(look)
+
+    @property
     def footprint(self) -> Footprint:
         """What the run takes on disk, and for how many numbers."""
 
@@ -236,7 +260,8 @@ class Run:
         """Those of several series that the run has, from one look at its files; each as :meth:`series` gives it."""
 
         def read(found: Snapshot) -> dict[str, Series]:
-            return {name: series.series(found, name) for name in series.columns(found) if name in names}
+            wanted = [name for name in series.columns(found) if name in names and not is_text(name)]
+            return {name: series.series(found, name) for name in wanted}
 
         return self._ask(read)
 
@@ -397,8 +422,21 @@ class Run:
         return _frame(pa.table({"step": step[newest], "name": self._named(parameter[newest]), "value": value[newest]}))
 
 
+def _stats(run: Path, folder: str) -> list[tuple[str, int, int, int]]:
+    """Name, inode, size and time of the files in a run's folder, hidden ones left out; of those that can be had."""
+    found = []
+    with contextlib.suppress(OSError), os.scandir(run / folder) as entries:
+        for entry in entries:
+            if not entry.name.startswith("."):
+                with contextlib.suppress(FileNotFoundError):
+                    stat = entry.stat(follow_symlinks=False)
+                    name = f"{folder}/{entry.name}" if folder else entry.name
+                    found.append((name, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return sorted(found)
+
+
 def _check_numeric(name: str) -> None:
-    if name in STEP_COLUMNS and STEP_COLUMNS[name].dtype == "category":
+    if is_text(name):
         raise ValueError(f"{name} holds text; read it with run.steps()[{name!r}].")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gradlens.schema import SCHEMA_VERSION
-from gradlens.store import files, layout, sealing, snapshot
+from gradlens.store import files, layout, merging, sealing, snapshot
 from gradlens.store.active_log import ActiveLog
 from gradlens.store.disk import Disk, whereabouts
 from gradlens.store.errors import RunError
@@ -105,7 +105,7 @@ class Session:
         """Whether full logs wait to be sealed."""
         return bool(self._full)
 
-    def seal(self, tick: sealing.Tick = lambda: None) -> None:
+    def seal(self, tick: merging.Tick = lambda: None) -> None:
         """Seal the full logs, oldest first; the first that fails keeps the later ones waiting."""
         while self._full:
             log = self._full[0]
@@ -117,12 +117,12 @@ class Session:
             log.close()
             tick()
         if self.max_bytes is not None:
-            sealing.thin(self._disk, self.path, self.max_bytes)
+            merging.thin(self._disk, self.path, self.max_bytes)
 
-    def compact(self, more_than: int = COMPACT_ABOVE, tick: sealing.Tick = lambda: None) -> None:
+    def compact(self, more_than: int = COMPACT_ABOVE, tick: merging.Tick = lambda: None) -> None:
         """Merge small segments where there are many, unless a log waits to be sealed."""
         if not self._full:
-            sealing.compact(self._disk, self.path, self.number, more_than, tick)
+            merging.compact(self._disk, self.path, self.number, more_than, tick)
 
     def tidy(self) -> None:
         """Seal what dead sessions of the run left."""

@@ -161,9 +161,8 @@ def test_a_run_that_another_process_seems_to_write_is_resumed_with_a_warning(
 ) -> None:
     first = Training(tmp_path)
     first.run(range(3))
-    writer = first.recorder._writer
-    assert isinstance(writer, RunWriter)
-    writer.flush()
+    assert first.recorder._storage is not None
+    first.recorder._storage._writer.flush()
     second = Training(tmp_path, resume=first.recorder.path)
     second.run(range(2, 4))
     second.recorder.close()

@@ -34,7 +34,7 @@ def test_disabled_records_nothing_and_still_clips(tmp_path: Path, monkeypatch: p
 
 
 def test_acknowledged_follows_what_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradlens.recording.recorder.PATIENCE", 5.0)  # on a machine under load too
+    monkeypatch.setattr("gradlens.recording.storage.PATIENCE", 5.0)  # on a machine under load too
     model = small_net()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     seen = []

@@ -1,0 +1,112 @@
+"""Where a recorder's rows go: the run under way, the sessions it has had, and what became of their rows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradlens.store import PATIENCE, RunWriter, open_run
+
+logger = logging.getLogger("gradlens")
+
+
+class Storage:
+    """The run that a recorder writes, through one session after the other.
+
+    Args:
+        root: folder of runs.
+        name: what people call a new run.
+        description: config, clip rule and environment.
+        parameters: what is measured, see :class:`gradlens.store.RunWriter`.
+        wait: whether a step may wait some milliseconds until its row is acknowledged.
+        max_bytes: see :class:`gradlens.Recorder`.
+        resume: a run folder to go on with; None begins a run.
+
+    Raises:
+        OSError: if the run folder cannot be made.
+        ValueError: if the folder to resume is no run.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        name: str,
+        description: Mapping[str, Any],
+        parameters: list[tuple[str, tuple[int, ...], str, int]],
+        *,
+        wait: bool,
+        max_bytes: int | None,
+        resume: Path | None,
+    ) -> None:
+        self._description, self._parameters = description, parameters
+        self._options: dict[str, Any] = {"patience": PATIENCE if wait else 0.0, "max_bytes": max_bytes}
+        self._lost = 0
+        if resume is None:
+            self._writer = RunWriter.create(root, name, description, parameters, **self._options)
+            return
+        if open_run(resume).status == "running":
+            logger.warning(
+                "gradlens: another process seems to write to %s still; both go on, the newer counts.", resume
+            )
+        self._writer = self._session_of(resume)
+
+    @property
+    def path(self) -> Path:
+        """The run folder, where it is now."""
+        return self._writer.path
+
+    @property
+    def acknowledged(self) -> int:
+        """Step of the last row that survives the death of the process, -1 before the first."""
+        return self._writer.acknowledged
+
+    @property
+    def dropped(self) -> int:
+        """Rows lost, in all sessions so far."""
+        return self._lost + self._writer.dropped
+
+    def append(self, row: Mapping[str, Any], tensors: Mapping[str, NDArray[np.floating[Any]]]) -> None:
+        """Hand over one complete row; never raises for what the disk does."""
+        self._writer.append(row, {kind: values.astype(np.float32) for kind, values in tensors.items()})
+
+    def go_on(self, run: str) -> None:
+        """Write to another run under the same root, if it is there, or to this one in a new session if it has rows.
+
+        Args:
+            run: a run id, as a checkpoint names it.
+
+        Raises:
+            ValueError: if the run cannot be read.
+            OSError: if it cannot be written to.
+        """
+        old, folder = self._writer, self.path.parent / run
+        elsewhere = folder != self.path
+        if (elsewhere and not (folder / "run.json").is_file()) or (not elsewhere and not old.rows):
+            return
+        self._writer = self._session_of(folder)
+        if elsewhere and not old.rows:
+            old.discard()
+        else:
+            old.close("stopped")
+        self._lost += old.dropped
+
+    def last(self) -> tuple[int, int, NDArray[np.float64]]:
+        """Where the run ended: its last step, the samples seen by then (-1 and 0 if none), and its gradient norms."""
+        found = open_run(self.path).several("step", "samples", "grad_norm")
+        step = int(found["step"][0][-1]) if "step" in found else -1
+        samples = int(found["samples"][1][-1]) if "samples" in found else 0
+        return step, samples, found["grad_norm"][1] if "grad_norm" in found else np.empty(0)
+
+    def close(self, outcome: str) -> None:
+        """Write what waits, and note how the session ended."""
+        self._writer.close(outcome)
+        if self.dropped:
+            logger.info("gradlens lost %d rows of %s: %s.", self.dropped, self.path, self._writer.last_error)
+
+    def _session_of(self, folder: Path) -> RunWriter:
+        return RunWriter.resume(folder, self._description, self._parameters, **self._options)
