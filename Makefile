@@ -1,15 +1,17 @@
 # make demo   record, analyse, draw and browse a real training (OPEN=0 stops after the figures)
 # make test   every check there is
 # Both create the environment .venv when it is missing.
+# make bench-store   what the store costs beside W&B, TensorBoard, SQLite and JSON lines (four minutes; .venv-peers)
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 OPEN ?= 1
 DEMO ?= demo
 INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test format audit clean
+.PHONY: demo test bench-store format audit clean
 .SILENT:
 
 demo: $(VENV)/.core
@@ -17,6 +19,9 @@ demo: $(VENV)/.core
 
 test: $(VENV)/.dev
 	$(BIN)/python .ci/check.py
+
+bench-store: $(VENV)/.core $(PEERS)/.made
+	$(BIN)/python -m benchmarks.store
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
@@ -26,7 +31,7 @@ audit: $(VENV)/.dev
 	$(BIN)/python .ci/audit.py
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/.made:
 	$(PYTHON) .ci/machine.py
@@ -43,3 +48,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.made
 	echo "installing gradlens, what it needs and what its tests need, pinned by constraints.txt (about a minute)"
 	$(INSTALL) --editable ".[dev]"
 	touch $(VENV)/.core $@
+
+# The benchmark runs without the others too, and says in its table who is missing.
+$(PEERS)/.made: benchmarks/peers-requirements.txt
+	echo "installing the others into an environment of their own, $(PEERS)"
+	$(PYTHON) -m venv --clear $(PEERS)
+	if $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<; then touch $@; \
+	else rm -rf $(PEERS); echo "they cannot be installed; the table will say so"; fi

@@ -21,7 +21,7 @@ from gradlens_app.selection import SelectionError
 
 logger = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
-Stamp = tuple[int, ...]
+Stamp = tuple[tuple[str, int, int, int], ...]
 
 UNKNOWN = "This address names a run that is not in the folder, or no longer; choose from those below."
 
@@ -100,7 +100,9 @@ class Catalogue:
         found: dict[str, Overview] = {}
         for entry in entries:
             kept = self._kept.get(("overview", entry.key))
-            if (kept is not None and kept[0] == _stamp(entry.run.path)) or time.monotonic() < end:
+            if kept is not None and kept[0] == entry.run.stamp:
+                found[entry.key] = kept[1]
+            elif time.monotonic() < end:
                 found[entry.key] = self._once("overview", entry, self._overview)
         return found
 
@@ -117,22 +119,28 @@ class Catalogue:
         return self._once("norm_smoothness", entry, norm_smoothness)
 
     def stamp(self, entry: Entry) -> Stamp:
-        """Differs once the run's files have changed."""
-        return _stamp(entry.run.path)
+        """Differs once a file of the run has changed, or a log has grown."""
+        return entry.run.stamp
 
     def _overview(self, run: Run) -> Overview:
-        problems = tuple(self._said(text) for text in run.problems)
+        """A run's row; whatever its files hold, it must not take the table of all others down."""
+        summary, problems = None, [f"{run.run_id} cannot be read; the terminal of gradlens says more."]
         try:
-            return Overview(summarize(run), problems)
-        except Exception:  # one run's odd files must not take the table of all others down
+            summary, problems = summarize(run), []
+        except Exception:
             logger.exception("run %s cannot be summarised", run.run_id)
-            return Overview(None, (*problems, f"{run.run_id} cannot be read; the terminal of gradlens says more."))
+        try:
+            problems = [*run.problems, *problems]
+        except Exception:
+            logger.exception("run %s cannot be looked through", run.run_id)
+            problems = [f"{run.run_id} cannot be looked through; the terminal of gradlens says more.", *problems]
+        return Overview(summary, tuple(self._said(text) for text in problems))
 
     def _once(self, name: str, entry: Entry, compute: Callable[[Run], Answer]) -> Answer:
-        stamp = _stamp(entry.run.path)
+        stamp = entry.run.stamp
         kept = self._kept.get((name, entry.key))
         if kept is None or kept[0] != stamp:
-            kept = self._kept[name, entry.key] = (stamp, compute(entry.run))
+            kept = self._kept[name, entry.key] = (stamp, compute(_afresh(entry.run)))
         answer: Answer = kept[1]
         return answer
 
@@ -156,13 +164,9 @@ class Catalogue:
         return sentence.replace(f"{self._root}{os.sep}", "").replace(str(self._root), self.name)
 
 
-def _stamp(path: Path) -> Stamp:
-    places = (path, path / "steps", path / "tensors", path / "run.json", path / "health-0.json")
-    return tuple(_mtime(place) for place in places)
-
-
-def _mtime(path: Path) -> int:
+def _afresh(run: Run) -> Run:
+    """A run opened again: what it says of its health must not be older than the stamp under which it is kept."""
     try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
+        return open_run(run.path)
+    except RunError:
+        return run

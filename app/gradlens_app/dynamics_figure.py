@@ -11,7 +11,7 @@ import numpy as np
 from gradlens.figures.figure import Figure, Limits, Line, Panel
 from gradlens.figures.gallery.training_dynamics import run_labels, training_dynamics
 from gradlens.store import Run
-from gradlens_app.catalogue import Catalogue, Entry
+from gradlens_app.catalogue import Catalogue, Entry, Stamp
 from gradlens_app.selection import Steps
 
 CURVES = 2
@@ -45,7 +45,7 @@ class Figures:
 class _Version:
     """A run at one state of its files, to look a figure up by."""
 
-    def __init__(self, entry: Entry, stamp: tuple[int, ...]) -> None:
+    def __init__(self, entry: Entry, stamp: Stamp) -> None:
         self.entry = entry
         self._identity = (entry.key, stamp)
 

@@ -108,7 +108,7 @@ def missing_page() -> html.Div:
 
 
 def problem_panel(problems: Sequence[str], most: int = 20) -> html.Div:
-    """Sentences about what is broken, and that nothing else is."""
+    """Sentences about what is broken or was lost, and that nothing else is."""
     if not problems:
         return html.Div()
     sentences = [html.Li(text) for text in problems[:most]]
@@ -117,5 +117,9 @@ def problem_panel(problems: Sequence[str], most: int = 20) -> html.Div:
     return html.Div(
         className="problems",
         role="status",
-        children=[html.Strong("Left out"), html.Ul(sentences), html.P("Everything else is shown in full.")],
+        children=[
+            html.Strong("Damaged, lost or left out"),
+            html.Ul(sentences),
+            html.P("Everything else is shown in full."),
+        ],
     )

@@ -38,15 +38,15 @@ class Summary:
 
 def summarize(run: Run) -> Summary:
     """Reduce a run to a few numbers. Never raises for a run without rows: they are NaN then."""
-    names = ("time", "overhead_ms", "nonfinite", "loss", "update_norm", "clipped")
+    names = ("step", "time", "overhead_ms", "nonfinite", "loss", "update_norm", "clipped")
     found = run.several(*names)
-    time, overhead, nonfinite, loss, moves, clipped = (found.get(name, _NOTHING)[1] for name in names)
+    step, time, overhead, nonfinite, loss, moves, clipped = (found.get(name, _NOTHING)[1] for name in names)
     settled = moves[len(moves) // 20 :]
     settled = settled[np.isfinite(settled)]
-    between = np.diff(time)
+    between = np.diff(time) if len(overhead) else _NOTHING[1]
     seconds = float(time[-1] - time[0]) if len(time) else np.nan
     return Summary(
-        steps=len(time),
+        steps=len(step),
         final_loss=_mean(loss[-max(1, len(loss) // 20) :]),
         step_variation=float(settled.std() / settled.mean()) if len(settled) and settled.mean() > 0 else np.nan,
         clipped=_mean(clipped),

@@ -1,4 +1,4 @@
-"""``gradlens export figure``: figures from the shell."""
+"""``gradlens export``: figures from the shell, and the verbs for tables."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gradlens import figures
 from gradlens.analysis import thresholds
+from gradlens.cli import export_tables
 from gradlens.cli.output import print_json
 from gradlens.clipping import autoclip, fixed
 from gradlens.store import Run, RunError, open_runs
@@ -16,7 +17,9 @@ from gradlens.store import Run, RunError, open_runs
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verb and what it exports."""
-    kinds = verbs.add_parser("export", help="export a figure").add_subparsers(metavar="WHAT", required=True)
+    kinds = verbs.add_parser("export", help="export a figure, or every number").add_subparsers(
+        metavar="WHAT", required=True
+    )
     parser = kinds.add_parser("figure", help="a figure fit for a paper, with its numbers and caption")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or folders of runs")
     parser.add_argument("--figure", choices=("training_dynamics", "threshold_history"), default="training_dynamics")
@@ -28,6 +31,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--column", choices=("full", "half"), default="full", help="text width (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="for machines")
     parser.set_defaults(run=run)
+    export_tables.add(kinds)
 
 
 def run(given: argparse.Namespace) -> int:

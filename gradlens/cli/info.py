@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import time
 from dataclasses import asdict
 from pathlib import Path
 
 from gradlens.analysis import norm_smoothness, summarize
-from gradlens.cli.output import number, print_entry, print_json
+from gradlens.cli.on_disk import count, files_of
+from gradlens.cli.output import number, print_entry, print_json, when
+from gradlens.cli.progress import progress
 from gradlens.clipping import describe
-from gradlens.store import Run, open_run
+from gradlens.store import Run, RunError, SessionInfo, open_run
 
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,21 +23,43 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Describe a run; 1 where a part of it is damaged or nothing of it can be read."""
+    """Describe a run, all of it read; 1 where a part of it is damaged or lost, or nothing of it can be read."""
     opened = open_run(given.run_folder)
+    with progress("reading every byte", None, ""):
+        problems = opened.verify()
     if given.json:
         print_json(
             {"run_id": opened.run_id, "name": opened.name, "status": opened.status, "clip": opened.clip}
             | {"config": dict(opened.config), "environment": dict(opened.environment), "columns": opened.columns}
-            | {"bytes": opened.bytes, "problems": opened.problems, **asdict(summarize(opened))}
+            | {"problems": problems, **_on_disk(opened), **asdict(summarize(opened))}
         )
     else:
         for title, value in _entries(opened):
             print_entry(title, value)
-        for problem in opened.problems:
+        for problem in problems:
             print_entry("problem", problem)
         print(f"\ndraw it with: gradlens export figure {given.run_folder} --out figure")
-    return 1 if opened.problems or not opened.columns else 0
+    return 1 if problems or not opened.columns else 0
+
+
+def _on_disk(run: Run) -> dict[str, object]:
+    """What a run is on disk, for machines; ``points`` is null where damage keeps them from being counted."""
+    files, points = files_of(run), _points(run)
+    return {
+        **asdict(files),
+        "points": points,
+        "bytes_per_point": files.bytes / points if points else None,
+        "sessions": [asdict(session) for session in run.sessions],
+        "lost": sum(session.lost for session in run.sessions),
+        "thinned": run.thinned,
+    }
+
+
+def _points(run: Run) -> int | None:
+    try:
+        return run.footprint.points
+    except RunError:
+        return None
 
 
 def _entries(run: Run) -> list[tuple[str, str]]:
@@ -52,7 +75,7 @@ def _entries(run: Run) -> list[tuple[str, str]]:
         ("name", run.name),
         ("run", run.run_id),
         ("status", run.status),
-        ("recorded", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.created))),
+        ("recorded", when(run.created)),
         ("clip", describe(run.clip)),
         ("config", ", ".join(f"{key} = {value}" for key, value in run.config.items()) or "none"),
         ("torch", f"{environment.get('torch')} on {environment.get('device')}"),
@@ -64,5 +87,34 @@ def _entries(run: Run) -> list[tuple[str, str]]:
         ("norm-smoothness", r),
         ("overhead", number(summary.overhead, percent=True) + " of a step, smoothness probes apart"),
         ("series", ", ".join(run.columns) or "none"),
-        ("on disk", f"{run.bytes:,} bytes"),
+        *_disk_entries(run),
     ]
+
+
+def _disk_entries(run: Run) -> list[tuple[str, str]]:
+    files, points, sessions, thinned = files_of(run), _points(run), run.sessions, run.thinned
+    each = f", {files.bytes / points:.1f} bytes each" if points else ""
+    lost = sum(session.lost for session in sessions)
+    turns = [
+        (f"session {session.number}", _session(session, is_newest=session is sessions[-1], status=run.status))
+        for session in sessions
+    ]
+    entries = [
+        ("on disk", str(files)),
+        ("numbers", "not to be counted while a part is damaged" if points is None else f"{points:,} recorded{each}"),
+        *(turns if len(turns) > 1 else ()),
+        ("rows lost", f"{lost:,} of {lost + sum(session.rows for session in sessions):,}" if lost else "none"),
+    ]
+    if thinned:
+        summaries = "some or all per-tensor values gave way to 256-step summaries (max_bytes)"
+        entries.append(("thinned", f"steps {thinned[0]:,} to {thinned[1]:,}: {summaries}"))
+    return entries
+
+
+def _session(session: SessionInfo, status: str, *, is_newest: bool) -> str:
+    """A session's rows, its end and its losses in a line."""
+    rows = count(session.rows, "row")
+    start = "no rows" if session.first_step is None else f"from step {session.first_step:,}, {rows}"
+    end = session.closed or ("running" if is_newest and status == "running" else "never closed")
+    why = f" ({session.last_error})" if session.last_error else ""
+    return f"{start}, {end}" + (f"; {count(session.lost, 'row')} lost{why}" if session.lost else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import textwrap
+import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -47,6 +48,18 @@ def number(value: float, *, percent: bool = False) -> str:
     if percent:
         return f"{100 * value:.1f} %"
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:#.3g}".rstrip(".")
+
+
+def when(seconds: float) -> str:
+    """Seconds since 1970 as local time, or ``-`` where no calendar has such a time.
+
+    >>> when(1e300)
+    '-'
+    """
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (ValueError, OverflowError, OSError):
+        return "-"
 
 
 def print_entry(title: str, value: str) -> None:

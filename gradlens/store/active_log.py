@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
-from gradlens.store.disk import Disk, lock
+from gradlens.store.disk import Disk, lock, whereabouts
 from gradlens.store.frames import MAX_FRAME, Row, RowEncoder, Tensors, frame, header
 from gradlens.store.layout import LogName
 
@@ -25,6 +26,7 @@ class ActiveLog:
         sound: whether more may be appended; after a failed write that could not be taken back, nothing may.
 
     Raises:
+        FileExistsError: if the name is taken.
         OSError: if it cannot be created.
     """
 
@@ -37,7 +39,9 @@ class ActiveLog:
         self._frames = 0
         self._encoder = RowEncoder()
         self.handle = disk.create(self.path)
-        lock(self.handle)
+        if not lock(self.handle) or whereabouts(self.handle, self.path) != self.path:
+            self.close()  # who clears up after the dead has taken it for one of theirs
+            raise FileExistsError(errno.EEXIST, "the log was taken by another process", str(self.path))
         try:
             self._write(header(name.session, name.number))
         except Exception:

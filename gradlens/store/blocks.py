@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -13,13 +13,20 @@ from numpy.typing import NDArray
 from gradlens.store import layout
 from gradlens.store.errors import RunError
 from gradlens.store.layout import BLOCK
-from gradlens.store.segments import Segment
+from gradlens.store.segments import Segment, TooMuchError
 from gradlens.store.snapshot import Snapshot
-from gradlens.store.tables import tensors_table
+from gradlens.store.tables import TENSOR_SCHEMA, tensors_table
+
+MAX_BYTES: Final = 5 << 27
+"""Five bytes a value: its step within the block, and itself."""
 
 
 def blocks(found: Snapshot, kind: str, low: int, high: int, columns: tuple[str, ...]) -> pa.Table | None:
-    """Blocks of one kind, superseded steps cut off, in the order of session and row."""
+    """Blocks of one kind, superseded steps cut off, in the order of session and row.
+
+    Raises:
+        TooMuchError: if they are more than memory should hold.
+    """
     parts = []
     for session in found.sessions:
         limit = found.limit(session)
@@ -28,6 +35,8 @@ def blocks(found: Snapshot, kind: str, low: int, high: int, columns: tuple[str, 
             names = (*columns, "offsets", "values") if _cuts(found, session, segment) else columns
             try:
                 tables.append(read_tensors(segment, kind, low, high, names))
+            except TooMuchError:
+                raise
             except RunError:
                 continue
         fresh = found.fresh(session, layout.TENSORS)
@@ -36,7 +45,10 @@ def blocks(found: Snapshot, kind: str, low: int, high: int, columns: tuple[str, 
             chosen = pc.and_(pc.greater_equal(table["parameter"], low), pc.less(table["parameter"], high))
             tables.append(table.filter(chosen))
         parts += [_cut(table, limit).select(list(columns)) for table in tables]
-    return pa.concat_tables(parts) if parts else None
+        if sum(part.nbytes for part in parts) > MAX_BYTES:
+            raise TooMuchError(f"{kind} of all parameters is too much to read at once; give the name of one.")
+    schema = pa.schema([TENSOR_SCHEMA.field(name) for name in columns])
+    return pa.concat_tables([part.cast(schema) for part in parts]) if parts else None
 
 
 def _cuts(found: Snapshot, session: int, segment: Segment) -> bool:
@@ -71,7 +83,7 @@ def _cut(table: pa.Table, limit: float) -> pa.Table:
 
 def value_counts(segment: Segment) -> NDArray[np.int64]:
     """(rows,) recorded values in each row of a segment, thinned ones included."""
-    if "count" not in segment.columns:  # schema version 1
+    if not {"count", "nonfinite"} <= set(segment.columns):  # schema version 1
         lengths: NDArray[np.int64] = (
             pc.list_value_length(segment.read(["values"])["values"]).to_numpy().astype(np.int64)
         )

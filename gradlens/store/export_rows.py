@@ -53,8 +53,8 @@ class Slices:
         done: int | None = None
         patience = _PATIENCE
         while True:
-            found = snapshot.take(self._source.run.path)
             try:
+                found = snapshot.take(self._source.run.path)
                 for high, tables in self._source.stretches(found, done):
                     yield from tables
                     done, patience = high, _PATIENCE

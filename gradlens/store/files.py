@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 from gradlens.store.errors import RunError
 
 MAX_JSON = 4 << 20
+MAX_HEALTH = 256 << 10
 _FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 Stamp = tuple[int, int, int, int]
@@ -52,18 +54,18 @@ def read(file: io.FileIO, offset: int, length: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A small JSON object.
+def read_json(path: Path, most: int = MAX_JSON) -> dict[str, Any]:
+    """A small JSON object, of so many bytes at most.
 
     Raises:
         FileNotFoundError: if there is no such file.
         RunError: if it holds anything else.
     """
     with opened(path) as (file, stamp):
-        if stamp[2] > MAX_JSON:
-            raise RunError(f"{path} is larger than {MAX_JSON >> 20} MiB; a gradlens file of this name is small.")
+        if stamp[2] > most:
+            raise RunError(f"{path} is larger than {most / (1 << 20):g} MiB; a gradlens file of this name is small.")
         try:
-            data = read(file, 0, MAX_JSON)
+            data = read(file, 0, most)
         except OSError as error:
             raise RunError(f"{path} cannot be read: {error.strerror}.") from error
     try:
@@ -73,6 +75,22 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(entries, dict):
         raise RunError(f"{path}: expected a JSON object, got {type(entries).__name__}.")
     return entries
+
+
+def number(value: object) -> float | None:
+    """A number of a JSON object as a float, None if it is none, or not finite."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def text(value: object, otherwise: str = "") -> str:
+    """A text of a JSON object, or another if it is none; fit to be written anywhere."""
+    return (value if isinstance(value, str) else otherwise).encode(errors="replace").decode()
 
 
 def listing(folder: Path) -> list[os.DirEntry[str]]:

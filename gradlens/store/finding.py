@@ -77,7 +77,7 @@ def open_runs(root: str | os.PathLike[str]) -> Runs:
 
 
 def _check_folder(folder: Path, advice: str) -> None:
-    if not folder.exists():
+    if not os.path.exists(folder):  # noqa: PTH110 - Path.exists raises for a name that is too long
         raise RunError(f"{folder} does not exist; {advice}")
     if not folder.is_dir():
         raise RunError(f"{folder} is a file; {advice}")
@@ -98,16 +98,17 @@ def _open(folder: Path) -> Run:
             f"{folder / layout.RUN_FILE}: expected schema version {SCHEMA_VERSION} or older, got {version}; "
             "a newer gradlens wrote it: update to read it."
         )
-    clip, created = entries.get("clip"), entries.get("created")
+    clip, (health, problems) = entries.get("clip"), _health(folder)
     return Run(
         path=folder,
-        run_id=str(entries.get("run_id", folder.name)),
-        name=str(entries.get("name", folder.name)),
+        run_id=files.text(entries.get("run_id"), folder.name),
+        name=files.text(entries.get("name"), folder.name),
         config=_mapping(entries.get("config")),
         clip=clip if isinstance(clip, dict) else None,
         environment=_mapping(entries.get("environment")),
-        created=float(created) if isinstance(created, (int, float)) else 0.0,
-        _health=_health(folder),
+        created=files.number(entries.get("created")) or 0.0,
+        _health=health,
+        _problems=problems,
     )
 
 
@@ -128,13 +129,14 @@ def _run_folders(root: Path, problems: list[str], depth: int = 0) -> Iterator[Pa
             yield from _run_folders(Path(entry.path), problems, depth + 1)
 
 
-def _health(folder: Path) -> dict[int, dict[str, Any]]:
-    """What each session says of itself; nothing where it says nothing that can be read."""
+def _health(folder: Path) -> tuple[dict[int, dict[str, Any]], tuple[str, ...]]:
+    """What each session says of itself, and a sentence for each that cannot be read."""
     found: dict[int, dict[str, Any]] = {}
+    problems: list[str] = []
     try:
         names = sorted(path.name for path in folder.iterdir())
     except OSError:
-        return {}
+        return {}, ()
     for name in names:
         session = layout.session_of(name)
         if session is None or len(found) >= _MAX_SESSIONS:
@@ -142,10 +144,12 @@ def _health(folder: Path) -> dict[int, dict[str, Any]]:
         found.setdefault(session, {})
         if name == layout.health_file(folder, session).name:
             try:
-                found[session] = files.read_json(folder / name)
-            except (RunError, OSError):
+                found[session] = files.read_json(folder / name, files.MAX_HEALTH)
+            except FileNotFoundError:
                 continue
-    return found
+            except RunError as error:
+                problems.append(str(error))
+    return found, tuple(problems)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -82,7 +83,7 @@ class Layout:
             raise ValueError("a layout larger than any that gradlens writes")
         try:
             entries = json.loads(payload[4:])
-            columns = tuple(entries["columns"])
+            columns = tuple(map(sys.intern, entries["columns"]))  # the layouts of a log share most of their names
             tensors = tuple((kind, count) for kind, count in entries["tensors"])
             categories = {name: tuple(texts) for name, texts in entries["categories"].items()}
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -198,6 +199,8 @@ class Scan:
         self.damage: str | None = None
         self._number = number
         self._frames = 0
+        self._last = (0, b"")
+        self._defined = 0
         self._layouts: list[Layout] = []
         self._payloads: list[list[bytes]] = []
 
@@ -221,18 +224,40 @@ class Scan:
                 self.damage = "its next frame has an impossible length"
                 break
             if end > len(data):
+                if not self._begins(data[begin:], length):
+                    self.damage = "its next frame has an impossible length"
                 break
             seed = zlib.crc32(_PLACE.pack(self.session, self._number, self._frames, length))
             if zlib.crc32(view[begin:end], seed) != crc or not self._take(data[begin:end]):
                 self.damage = "its next frame does not match its checksum"
                 break
             self._frames += 1
+            self._last = self.good + at, data[at:begin]
             at = end
         self.good += at
+
+    def continues(self, read: Callable[[int, int], bytes]) -> bool:
+        """Whether a log is the one read so far, by the last frame of it; ``read`` gives bytes from a place on."""
+        at, head = self._last
+        return read(at, len(head)) == head
+
+    def _begins(self, begun: bytes, length: int) -> bool:
+        """Whether bytes may be the begin of a payload of this length whose end is still to be written."""
+        kind = int.from_bytes(begun[:4], "little")
+        if kind or len(begun) < 4:
+            return len(begun) < 4 or (kind <= len(self._layouts) and length == self._layouts[kind - 1].size)
+        try:
+            json.JSONDecoder().raw_decode(begun[4:].decode(errors="replace"))
+        except (ValueError, RecursionError):
+            return length <= _MAX_LAYOUT
+        return False  # a layout that is whole, but not as long as it says
 
     def _take(self, payload: bytes) -> bool:
         kind = int.from_bytes(payload[:4], "little")
         if kind == 0:
+            self._defined += len(payload)
+            if self._defined > MAX_FRAME:
+                return False
             try:
                 self._layouts.append(Layout.parse(payload))
             except ValueError:

@@ -76,10 +76,11 @@ def merge(parts: Sequence[Summaries]) -> Summaries:
 
     A block that two stretches share becomes one entry, as if it had been summarised whole, up to the mean's rounding.
     """
-    entries = np.concatenate([np.empty(0, SUMMARY), *parts])
+    entries = parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, SUMMARY), *parts])
     if len(entries) == 0:
         return entries
-    starts = np.flatnonzero(np.append(True, np.diff(entries["block"]) != 0))
+    blocks = np.ascontiguousarray(entries["block"])
+    starts = np.flatnonzero(np.append(True, blocks[1:] != blocks[:-1]))
     if len(starts) == len(entries):
         return entries
     found = entries[starts].copy()

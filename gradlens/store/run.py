@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gradlens.schema import TENSOR_KINDS, is_text
-from gradlens.store import blocks, files, layout, series, snapshot
+from gradlens.store import blocks, files, layout, segments, series, snapshot
 from gradlens.store.errors import RunError
 from gradlens.store.layout import BLOCK
 from gradlens.store.pyramid import Summaries
+from gradlens.store.segments import Segment
 from gradlens.store.series import KEYS, Series
 from gradlens.store.snapshot import Snapshot
 from gradlens.store.tables import column_order
@@ -31,6 +32,7 @@ Answer = TypeVar("Answer")
 
 HEARTBEAT_SECONDS: Final = 60.0
 MAX_FRAME_BYTES: Final = 4 << 30
+_FOOTPRINT_VALUES = 1 << 22
 _PATIENCE = 20
 
 
@@ -99,6 +101,7 @@ class Run:
     environment: Mapping[str, Any]
     created: float
     _health: Mapping[int, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    _problems: tuple[str, ...] = field(default=(), repr=False)
 
     def __repr__(self) -> str:
         return f"Run({self.name!r}, {self.run_id}, {self.status})"
@@ -114,7 +117,7 @@ class Run:
         closed = newest.get("closed")
         if closed in ("finished", "stopped"):
             return str(closed)
-        beat = _number(newest.get("heartbeat"))
+        beat = files.number(newest.get("heartbeat"))
         return "running" if beat is not None and abs(time.time() - beat) < HEARTBEAT_SECONDS else "stopped"
 
     @property
@@ -162,12 +165,10 @@ class Run:
         def look(found: Snapshot) -> Footprint:
             points = 0
             for segment in found.steps:
-                table = segment.read(segment.columns)
-                points += sum(
-                    len(c) - c.null_count for n, c in zip(table.column_names, table, strict=True) if n not in KEYS
-                )
+                points += _points(segment)
             for segment in found.tensors:
-                points += sum(blocks.value_counts(segment).tolist())
+                with contextlib.suppress(RunError):
+                    points += sum(blocks.value_counts(segment).tolist())
             for session in found.sessions:
                 points += sum(g.scalars.size - len(g.seqs) for g in found.fresh(session, layout.STEPS))
                 points += sum(g.tensors.size for g in found.fresh(session, layout.TENSORS))
@@ -187,15 +188,15 @@ class Run:
         rows = sum(s.rows for s in segments) + sum(len(group.seqs) for group in fresh)
         ends = [s.name.last for s in segments] + [int(group.seqs.max()) for group in fresh]
         missing = max(ends) + 1 - rows if ends and not found.problems else 0
-        error, closed = health.get("last_error"), health.get("closed")
+        error, closed = files.text(health.get("last_error")), health.get("closed")
         return SessionInfo(
             number,
             found.starts.get(number),
             rows,
             max(missing, _count(health.get("dropped"))),
-            str(error) if error else None,
+            error or None,
             closed if closed in ("finished", "stopped") else None,
-            _number(health.get("heartbeat")),
+            files.number(health.get("heartbeat")),
         )
 
     @property
@@ -205,7 +206,7 @@ class Run:
         Names what a look at each file's end, and reading so far, have found; :meth:`verify` reads everything.
         """
         found = self._ask(lambda found: found)
-        said = list(found.problems)
+        said = [*self._problems, *found.problems, *self._named_parameters()[1]]
         said += [sentence for segment in (*found.steps, *found.tensors) for sentence in segment.damage]
         sessions = self.sessions
         for session in sessions:
@@ -300,17 +301,17 @@ class Run:
         """
 
         def read(found: Snapshot) -> pa.Table:
+            rows, names = series.rows(found), series.columns(found)
+            if 8 * rows * len(names) > MAX_FRAME_BYTES:
+                raise RunError(
+                    f"run {self.name!r} has {rows:,} rows of {len(names):,} columns, too many for a data frame; "
+                    "read the series you need with run.series(name)."
+                )
             parts = [part for session in found.sessions for part in series.tables(found, session)]
             if not any(part.num_rows for part in parts):
                 raise RunError(f"run {self.name!r} has no readable rows in {self.path / layout.STEPS}.")
-            names = column_order({name for part in parts for name in part.column_names})
-            rows = sum(part.num_rows for part in parts)
-            if 8 * rows * len(names) > MAX_FRAME_BYTES:
-                raise RunError(
-                    f"run {self.name!r} has {rows:,} rows of {len(names)} columns, too many for a data frame; "
-                    "read the series you need with run.series(name)."
-                )
-            table = pa.concat_tables(parts, promote_options="default").select(names)
+            table = pa.concat_tables(parts, promote_options="default")
+            table = table.select(column_order(table.column_names))
             step, session, seq = (table[key].to_numpy() for key in KEYS)
             newest = series.newest_rows(found, step, session, seq)
             if not superseded:
@@ -335,6 +336,7 @@ class Run:
 
         Raises:
             ValueError: for another kind.
+            RunError: if they are more than a data frame should hold.
         """
         low, high = self._chosen(kind, name)
         rows = self._ask(
@@ -368,16 +370,19 @@ class Run:
     @property
     def parameters(self) -> tuple[str, ...]:
         """Names of the recorded parameters, in the model's order."""
+        return self._named_parameters()[0]
+
+    def _named_parameters(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of the newest session that tells them, and a sentence for each file that cannot be read."""
+        problems: list[str] = []
         for session in sorted({0, *self._health}, reverse=True):
-            path = layout.parameters_file(self.path, session)
             try:
-                with files.opened(path) as (file, stamp):
-                    if stamp[2] > 1 << 30:
-                        continue
-                    return tuple(pa.parquet.ParquetFile(file).read(["name"])["name"].to_pylist())
-            except (RunError, OSError, pa.ArrowException, ValueError, KeyError):
+                return segments.names_in(layout.parameters_file(self.path, session)), tuple(problems)
+            except FileNotFoundError:
                 continue
-        return ()
+            except RunError as error:
+                problems.append(str(error))
+        return (), tuple(problems)
 
     # ---- within ------------------------------------------------------------------------------------------------------
 
@@ -409,7 +414,7 @@ class Run:
         return names[np.where((parameters >= 0) & (parameters < len(names)), parameters, len(names) - 1)]
 
     def _long(self, rows: pa.Table | None) -> pd.DataFrame:
-        if rows is None or rows.num_rows == 0:
+        if rows is None or not pc.sum(pc.list_value_length(rows["values"])).as_py():
             empty = pa.table({"step": pa.array([], pa.int64()), "name": pa.array([], pa.string())})
             return _frame(empty.append_column("value", pa.array([], pa.float32())))
         counts = pc.list_value_length(rows["values"]).to_numpy()
@@ -427,7 +432,7 @@ def _stats(run: Path, folder: str) -> list[tuple[str, int, int, int]]:
     found = []
     with contextlib.suppress(OSError), os.scandir(run / folder) as entries:
         for entry in entries:
-            if not entry.name.startswith("."):
+            if not entry.name.startswith(".") and not entry.is_dir(follow_symlinks=False):
                 with contextlib.suppress(FileNotFoundError):
                     stat = entry.stat(follow_symlinks=False)
                     name = f"{folder}/{entry.name}" if folder else entry.name
@@ -445,8 +450,16 @@ def _frame(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+def _points(segment: Segment) -> int:
+    """How many numbers a segment of step records holds, read some columns at a time; damaged ones left out."""
+    names = [name for name in segment.columns if name not in KEYS]
+    some = max(1, _FOOTPRINT_VALUES // max(1, segment.rows))
+    points = 0
+    for begin in range(0, len(names), some):
+        with contextlib.suppress(RunError):
+            read = segment.read(names[begin : begin + some])
+            points += sum(len(column) - int(column.null_count) for column in read.columns)
+    return points
 
 
 def _count(value: object) -> int:

@@ -6,8 +6,10 @@ and :func:`tidy` clears it away.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +24,9 @@ from gradlens.store.merging import GROUP_VALUES, Tick, compact
 from gradlens.store.pyramid import Summaries, summarise
 from gradlens.store.segments import Segment
 from gradlens.store.tables import steps_table, tensors_table
+
+STALE_SECONDS: Final = 60.0
+"""Age from which on a temporary is nobody's; writing one takes a living process seconds."""
 
 
 def seal(disk: Disk, run: Path, log: snapshot.Log) -> bool:
@@ -125,9 +130,17 @@ def tidy(disk: Disk, run: Path, but: int | None = None, tick: Tick = lambda: Non
     if not alive:
         for folder in (run, run / layout.STEPS, run / layout.TENSORS):
             for path in folder.glob(".*.tmp"):
-                if not disk.owns(path):
+                if not disk.owns(path) and _older(path, STALE_SECONDS):
                     disk.remove(path)
     return tuple(sorted(alive))
+
+
+def _older(path: Path, seconds: float) -> bool:
+    """Whether a file was last written so long ago; not if it is gone."""
+    try:
+        return time.time() - path.lstat().st_mtime >= seconds
+    except OSError:
+        return False
 
 
 def compact_run(run: Path, tick: Tick = lambda: None, disk: Disk | None = None) -> tuple[int, ...]:

@@ -17,33 +17,51 @@ import io
 import json
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gradlens.store import files, pages
 from gradlens.store.disk import Disk
 from gradlens.store.errors import RunError
-from gradlens.store.layout import BLOCK, STEPS, SegmentName
+from gradlens.store.layout import BLOCK, STEPS, TENSORS, SegmentName
 from gradlens.store.pyramid import SUMMARY, Summaries, summarise
-from gradlens.store.tables import fits
+from gradlens.store.tables import PARAMETER_SCHEMA, TENSOR_SCHEMA, fits
 
 MAX_ROWS: Final = 1 << 21
 """Rows in a segment; gradlens writes no larger, and reads no larger."""
 
+_MAX_FILE = 1 << 30
 _MAX_TAIL = 32 << 20
+_MAX_HEAD = 4 << 20
+_MAX_FOOTER = 16 << 20
+_PLAIN_FOOTER = 1 << 20  # no larger one takes much memory, whatever is in it
+_MAX_LIST = 1 << 16  # columns, or row groups
 _MAX_VALUES = 1 << 24  # in one column chunk
+_MAX_TEXT = 1 << 28  # bytes of text, once each row has its own
+_MAX_STEP = 1 << 62
 _FIRST_LOOK = 1 << 16
 _FLUSH = 4 << 20
 _MARK = b"GLIX"
+_VERSION = 1
+_NO_INDEX = "its index is none that this version of gradlens can read"
 _CHUNK = np.dtype([("offset", "<u8"), ("length", "<u8"), ("crc", "<u4"), ("pad", "<u4")])
+_PARAMETERS = "parameters"
+_MAX_READ = {STEPS: 1 << 29, TENSORS: 1 << 28, _PARAMETERS: 1 << 24}  # values read at once
+_NEVER_NULL = {
+    STEPS: frozenset(("step", "session", "seq")),
+    TENSORS: frozenset(TENSOR_SCHEMA.names),
+    _PARAMETERS: frozenset(PARAMETER_SCHEMA.names),
+}
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
@@ -141,6 +159,7 @@ def _write(
         count += table.num_rows
         if "step" in table.schema.names:
             steps.append(table["step"].to_numpy())
+        names = table.schema.names
     if writer is None:
         raise ValueError("a segment needs a table")
     sink.flush()
@@ -159,12 +178,13 @@ def _write(
     sink.flush()
     step = np.concatenate(steps) if steps else np.empty(0, np.int64)
     head = {
-        "version": 1,
+        "version": _VERSION,
         "rows": count,
         "first_step": int(step.min()) if len(step) else None,
         "last_step": int(step.max()) if len(step) else None,
         "dense": bool(len(step) and (np.diff(step) == 1).all()),
         "thin": thin,
+        "columns": names,
         "pyramids": places,
     }
     encoded = json.dumps(head).encode()
@@ -208,7 +228,7 @@ def _options(schema: pa.Schema) -> dict[str, Any]:
             encodings[path] = "BYTE_STREAM_SPLIT"
         elif leaf in (pa.int32(), pa.int64()):
             encodings[path] = "DELTA_BINARY_PACKED"
-        elif pa.types.is_string(leaf) or leaf == pa.uint8():
+        elif pa.types.is_string(leaf):
             texts.append(path)
     return {
         "compression": "zstd",
@@ -230,17 +250,50 @@ def parquet_bytes(table: pa.Table) -> bytes:
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
 
+class TooMuchError(RunError):
+    """More numbers are asked for than memory should hold."""
+
+
+class _Chunk(NamedTuple):
+    """What a footer says of a column chunk."""
+
+    offset: int
+    length: int
+    values: int
+    rows: int
+
+
 @dataclass(frozen=True, slots=True)
-class _Tail:
-    """The end of a segment, checked against its name."""
+class _Head:
+    """What a segment says of itself: its index, or its footer where it has none.
+
+    Reading a footer takes longer the more columns there are; most questions do without.
+    """
+
+    rows: int
+    names: tuple[str, ...]
+    entries: Mapping[str, Any]
+    chunks: NDArray[np.void] | None
+    damage: dict[str, None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Footer:
+    """What Parquet says of a segment.
+
+    Attributes:
+        checked: chunks that were found to be what the index says.
+    """
 
     metadata: pq.FileMetaData
-    names: tuple[str, ...]
     schema: pa.Schema
-    head: Mapping[str, Any]
-    chunks: NDArray[np.void] | None
     checked: set[int] = field(default_factory=set)
-    damage: dict[str, None] = field(default_factory=dict)
+
+    def chunk(self, group: int, place: int) -> _Chunk:
+        """One column of one row group."""
+        metadata = self.metadata.row_group(group)
+        column = metadata.column(place)
+        return _Chunk(*_place(column), column.num_values, metadata.num_rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,17 +303,18 @@ class Segment:
     Attributes:
         path: of the file.
         name: what its name says.
-        size: bytes.
+        table: ``steps`` or ``tensors``.
     """
 
     path: Path
     name: SegmentName
-    size: int
-    _tail: _Tail
+    table: str
+    _stamp: files.Stamp
+    _head: _Head
 
     @classmethod
     def open(cls, path: Path, name: SegmentName, table: str) -> Segment:
-        """Check the end of a file against its name, and its columns against those of a table.
+        """Check the end of a file against its name.
 
         Raises:
             RunError: if they do not match, or it is no segment.
@@ -268,48 +322,50 @@ class Segment:
         """
         with files.opened(path) as (_, stamp):
             pass
-        try:
-            return cls(path, name, stamp[2], _tail(path, name, table, stamp))
-        except OSError as error:
-            if isinstance(error, FileNotFoundError):
-                raise
-            raise RunError(f"{path} cannot be read: {error.strerror or error}. Its rows are left out.") from error
+        return cls(path, name, table, stamp, _answer(_head, path, name, table, stamp))
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._stamp[2]
 
     @property
     def rows(self) -> int:
         """How many rows it holds."""
-        rows: int = self._tail.metadata.num_rows
-        return rows
+        return self._head.rows
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of its columns."""
-        return self._tail.names
+        return self._head.names
 
     @property
-    def schema(self) -> pa.Schema:
-        """Its Arrow schema."""
-        return self._tail.schema
+    def _footer(self) -> _Footer:
+        try:
+            return _answer(_footer, self.path, self.name, self.table, self._stamp)
+        except RunError as error:
+            self._head.damage[str(error)] = None
+            raise
 
     @property
     def thin(self) -> bool:
         """Whether its detail was dropped and only the summaries are left."""
-        return self._tail.head.get("thin") is True
+        return self._head.entries.get("thin") is True
 
     @property
     def first_step(self) -> int | None:
         """The smallest step in it."""
-        known = self._tail.head.get("first_step")
-        if known is not None or "step" not in self.columns:
-            return known if isinstance(known, int) else None
-        steps = self.steps()
+        if self._head.entries:
+            known: int | None = self._head.entries["first_step"]
+            return known
+        steps = self.steps() if "step" in self.columns else np.empty(0, np.int64)
         return int(steps.min()) if len(steps) else None
 
     def steps(self) -> NDArray[np.int64]:
         """(rows,) the steps, ascending as they were written."""
-        head = self._tail.head
-        if head.get("dense") is True and self._tail.chunks is not None and isinstance(head.get("first_step"), int):
-            return np.arange(head["first_step"], head["first_step"] + self.rows)
+        entries = self._head.entries
+        if entries.get("dense"):
+            return np.arange(entries["first_step"], entries["first_step"] + self.rows)
         steps: NDArray[np.int64] = self.read(["step"])["step"].to_numpy()
         return steps
 
@@ -324,26 +380,25 @@ class Segment:
             RunError: if a column's bytes do not match the index, or are no Parquet.
             FileNotFoundError: if the file is gone.
         """
-        tail = self._tail
-        places = [place for place, name in enumerate(tail.names) if name in columns]
-        chosen = [
-            group
-            for group in range(tail.metadata.num_row_groups)
-            if groups is None or groups(tail.metadata.row_group(group))
-        ]
-        try:
-            with files.opened(self.path) as (file, _):
-                for group in chosen:
-                    for place in places:
-                        self._check(file, group, place)
-                parquet = pq.ParquetFile(file, metadata=tail.metadata, pre_buffer=True)
-                return parquet.read_row_groups(chosen, [tail.names[place] for place in places], use_threads=False)
-        except FileNotFoundError:
-            raise
-        except (OSError, pa.ArrowException, ValueError, MemoryError) as error:
-            if isinstance(error, RunError):
-                raise
-            raise self._broken(f"cannot be read as a gradlens segment: {error}") from error
+        footer, names = self._footer, [name for name in self.columns if name in columns]
+        places = [self.columns.index(name) for name in names]
+        with self._reading(), files.opened(self.path) as (file, _):
+            every = range(footer.metadata.num_row_groups)
+            chosen = [group for group in every if groups is None or groups(footer.metadata.row_group(group))]
+            values = sum(self._check(file, group, place) for group in chosen for place in places)
+            if values > _MAX_READ[self.table]:
+                sentence = f"{self.path} has {values:,} of the numbers asked for, too many to read at once."
+                self._head.damage[sentence] = None
+                raise TooMuchError(sentence)
+            texts = [name for name in names if footer.schema.field(name).type == pa.string()]
+            parquet = pq.ParquetFile(
+                file,
+                metadata=footer.metadata,
+                pre_buffer=True,
+                read_dictionary=texts,
+                page_checksum_verification=True,
+            )
+            return self._sound(parquet.read_row_groups(chosen, names, use_threads=False), texts)
 
     def pyramid(self, column: str) -> Summaries:
         """Summaries of a column, computed if the segment brings none; empty for a column of text, or a missing one.
@@ -352,23 +407,18 @@ class Segment:
             RunError: as :meth:`read`.
             FileNotFoundError: if the file is gone.
         """
-        place = self._tail.head.get("pyramids", {}).get(column)
+        place = self._head.entries.get("pyramids", {}).get(column)
         if place is None:
             return self._summarised(column)
-        try:
-            offset, count, crc = place
-            with files.opened(self.path) as (file, _):
-                data = files.read(file, offset, count * SUMMARY.itemsize)
-        except (TypeError, ValueError, OverflowError, OSError) as error:
-            if isinstance(error, (RunError, FileNotFoundError)):
-                raise
-            raise self._broken(f"cannot be read as a gradlens segment: {error}") from error
-        if len(data) != count * SUMMARY.itemsize or zlib.crc32(data) != crc:
+        offset, count, crc = place
+        with self._reading(), files.opened(self.path) as (file, _):
+            data = files.read(file, offset, count * SUMMARY.itemsize)
+        if zlib.crc32(data) != crc:
             raise self._broken(f"is damaged: the summaries of {column!r} do not match their checksum")
         return np.frombuffer(data, SUMMARY)
 
     def _summarised(self, column: str) -> Summaries:
-        if column not in self.columns or self.schema.field(column).type == pa.string():
+        if column not in self.columns or self._footer.schema.field(column).type == pa.string():
             return np.empty(0, SUMMARY)
         return summarise(*self.values(column))
 
@@ -382,9 +432,7 @@ class Segment:
         steps = self.steps()
         array = self.read([column])[column]
         present = array.is_valid().to_numpy() if array.null_count else None
-        values = array.cast(pa.float64()).to_numpy()
-        if len(steps) != len(values):
-            raise self._broken("cannot be read as a gradlens segment: its index does not fit its rows")
+        values = array.cast(pa.float64(), safe=False).to_numpy()
         return (steps, values) if present is None else (steps[present], values[present])
 
     def check(self) -> None:
@@ -394,106 +442,259 @@ class Segment:
             RunError: if a part of it is damaged.
             FileNotFoundError: if the file is gone.
         """
-        with files.opened(self.path) as (file, _):
+        with self._reading(), files.opened(self.path) as (file, _):
             if files.read(file, 0, 4) != b"PAR1":
                 raise self._broken("is damaged: it does not begin as a Parquet file does")
-            for group in range(self._tail.metadata.num_row_groups):
-                for place in range(len(self._tail.names)):
+            for group in range(self._footer.metadata.num_row_groups):
+                for place in range(len(self.columns)):
                     self._check(file, group, place)
-        for column in self._tail.head.get("pyramids", {}):
+        for column in self._head.entries.get("pyramids", {}):
             self.pyramid(column)
 
     @property
     def damage(self) -> tuple[str, ...]:
         """What reading it has found broken so far."""
-        return tuple(self._tail.damage)
+        return tuple(self._head.damage)
 
-    def _check(self, file: io.FileIO, group: int, place: int) -> None:
-        """Whether a column chunk is what the index says, and will not unfold to more than its rows."""
-        tail = self._tail
-        which = group * len(tail.names) + place
-        if which in tail.checked:
-            return
-        offset, length = _place(tail.metadata.row_group(group).column(place))
-        data = files.read(file, offset, length) if offset >= 0 and length >= 0 else b""
-        if tail.chunks is not None and zlib.crc32(data) != tail.chunks[which]["crc"]:
-            raise self._broken(f"is damaged: the bytes of {tail.names[place]!r} do not match their checksum")
-        rows = tail.metadata.row_group(group).num_rows
+    def _check(self, file: io.FileIO, group: int, place: int) -> int:
+        """How many values a column chunk holds: if it is what the index says, and will not unfold to more than that."""
+        footer, index = self._footer, self._head.chunks
+        which = group * len(self.columns) + place
+        chunk = footer.chunk(group, place)
+        if which in footer.checked:
+            return chunk.values
+        each = BLOCK + 1 if pa.types.is_list(footer.schema.field(place).type) else 1
+        room = 16 * chunk.values + (32 << 20)
+        if not 0 <= chunk.values <= min(each * chunk.rows, _MAX_VALUES) or not 0 <= chunk.length <= room:
+            raise self._broken(f"claims {chunk.values:,} values in {chunk.rows:,} rows")
+        data = files.read(file, chunk.offset, chunk.length) if chunk.offset >= 4 else b""
+        known = None if index is None else index[which]
+        if known is not None and (known["offset"], known["length"]) != chunk[:2]:
+            raise self._broken("cannot be read as a gradlens segment: its index does not fit its columns")
+        if len(data) != chunk.length or (known is not None and zlib.crc32(data) != known["crc"]):
+            raise self._broken(f"is damaged: the bytes of {self.columns[place]!r} do not match their checksum")
+        values, size = pages.unfolded(data)
+        if values != chunk.values or size > room:
+            raise self._broken(f"unfolds to {values:,} values in {size:,} bytes, more than its rows can hold")
+        footer.checked.add(which)
+        return values
+
+    def _sound(self, table: pa.Table, texts: Sequence[str]) -> pa.Table:
+        """A table as read, its texts unfolded; no key of its rows may be missing or impossible."""
+        for name in texts:
+            place = table.schema.get_field_index(name)
+            table = table.set_column(place, name, _unfolded_text(table[name]))
+        for name in _NEVER_NULL[self.table].intersection(table.column_names):
+            column = table[name]
+            flat = pc.list_flatten(column) if pa.types.is_list(column.type) else column
+            if column.null_count or flat.null_count:
+                raise self._broken(f"cannot be read as a gradlens segment: {name!r} is missing in some rows")
+        if "step" in table.column_names and self.table == STEPS and len(table):
+            steps = pc.min_max(table["step"]).as_py()
+            if not 0 <= steps["min"] <= steps["max"] < _MAX_STEP:
+                raise self._broken("cannot be read as a gradlens segment: it has steps that no run has")
+        if {"offsets", "values"} <= set(table.column_names) and self.table == TENSORS:
+            lengths = (pc.list_value_length(table[name]) for name in ("offsets", "values"))
+            if not pc.all(pc.equal(*lengths)).as_py() and len(table):
+                raise self._broken("cannot be read as a gradlens segment: some of its values have no step")
+        return table
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """What goes wrong in reading is told in a sentence, but for a file that is gone."""
         try:
-            values, size = pages.unfolded(data)
-        except (ValueError, IndexError) as error:
+            yield
+        except (RunError, FileNotFoundError):
+            raise
+        except (OSError, pa.ArrowException, ValueError, TypeError, OverflowError, MemoryError) as error:
             raise self._broken(f"cannot be read as a gradlens segment: {error}") from error
-        nested = pa.types.is_list(tail.schema.types[place])
-        if values > (rows * (BLOCK + 1) if nested else rows) or values > _MAX_VALUES or size > 16 * values + (32 << 20):
-            raise self._broken(f"claims {values:,} values in {size:,} bytes, more than its rows can hold")
-        tail.checked.add(which)
 
     def _broken(self, what: str) -> RunError:
         sentence = f"{self.path} {what}. These of its values are left out."
-        self._tail.damage[sentence] = None
+        self._head.damage[sentence] = None
         return RunError(sentence)
 
 
+def names_in(path: Path) -> tuple[str, ...]:
+    """Names of parameters in the model's order, from the file that a session keeps them in.
+
+    Its name carries no checksum; that of its pages is checked.
+
+    Raises:
+        RunError: if it cannot be read.
+        FileNotFoundError: if there is none.
+    """
+    try:
+        with files.opened(path) as (file, stamp):
+            crc = _crc(file, stamp[2]) if stamp[2] <= _MAX_FILE else 0
+        table = Segment.open(path, SegmentName(0, 0, 0, crc), _PARAMETERS).read(["id", "name"])
+    except RunError as error:
+        raise RunError(f"{error} Parameters go without their names.") from error
+    if not np.array_equal(table["id"], np.arange(len(table))):
+        raise RunError(f"{path} has parameters that are not in order; they go without their names.")
+    return tuple(table["name"].to_pylist())
+
+
+Answer = TypeVar("Answer")
+
+
+def _answer(
+    question: Callable[[Path, SegmentName, str, files.Stamp], Answer | str],
+    path: Path,
+    name: SegmentName,
+    table: str,
+    stamp: files.Stamp,
+) -> Answer:
+    """What a kept answer says, or what it says is wrong.
+
+    Raises:
+        RunError: in the latter case.
+        FileNotFoundError: if the file is gone.
+    """
+    try:
+        found = question(path, name, table, stamp)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise RunError(f"{path} cannot be read: {error.strerror or error}. Its rows are left out.") from error
+    if isinstance(found, str):
+        raise RunError(found)
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _head(path: Path, name: SegmentName, table: str, stamp: files.Stamp) -> _Head | str:
+    """What a file whose stamp has not changed since says of itself, or what is wrong with it."""
+
+    def parse(_: bytes, index: bytes | None) -> _Head:
+        if index is None:
+            footer = _answer(_footer, path, name, table, stamp)
+            return _Head(footer.metadata.num_rows, tuple(footer.schema.names), {}, None)
+        return _index(index, stamp[2])
+
+    found = _parsed(path, name, stamp, parse)
+    if isinstance(found, _Head) and (
+        found.rows > MAX_ROWS or (table == STEPS and found.rows > name.last - name.first + 1)
+    ):
+        return f"{path} claims {found.rows:,} rows, more than a segment of its name holds; it is ignored."
+    return found
+
+
 @lru_cache(maxsize=1024)
-def _tail(path: Path, name: SegmentName, table: str, stamp: files.Stamp) -> _Tail:
-    """The end of a file whose stamp has not changed since."""
+def _footer(path: Path, name: SegmentName, table: str, stamp: files.Stamp) -> _Footer | str:
+    """What Parquet says of a file whose stamp has not changed since, or what is wrong with it."""
+
+    def parse(data: bytes, index: bytes | None) -> _Footer:
+        return _parse_footer(path, table, stamp[2], data, None if index is None else _index(index, stamp[2]))
+
+    return _parsed(path, name, stamp, parse)
+
+
+def _parsed(
+    path: Path, name: SegmentName, stamp: files.Stamp, parse: Callable[[bytes, bytes | None], Answer]
+) -> Answer | str:
+    """What ``parse`` makes of a file's footer and index, or what is wrong with it."""
     with files.opened(path) as (file, now):
         if now != stamp:
             raise RunError(f"{path} changes while it is read. Its rows are left out.")
-        size = now[2]
-        end = files.read(file, max(0, size - _FIRST_LOOK), _FIRST_LOOK)
-        if len(end) < 12 or end[-4:] != b"PAR1":
-            raise _mismatch(path)
-        footer = int.from_bytes(end[-8:-4], "little") + 8
-        if footer > min(size, _MAX_TAIL):
-            raise _mismatch(path)
-        if footer + 8 > len(end):
-            end = files.read(file, max(0, size - footer - _FIRST_LOOK), footer + _FIRST_LOOK)
-        if end[-footer - 4 : -footer] == _MARK:
-            length = int.from_bytes(end[-footer - 8 : -footer - 4], "little")
-            whole = footer + 8 + length
-            if whole > min(size, _MAX_TAIL):
-                raise _mismatch(path)
-            if whole > len(end):
-                end = files.read(file, size - whole, whole)
-            tail = end[-whole:]
-            if zlib.crc32(tail) != name.crc:
-                raise _mismatch(path)
-            index: bytes | None = tail[:length]
-        else:
-            index = None
-            if _crc(file, size) != name.crc:
-                raise _mismatch(path)
-        return _parse(path, name, table, end[-footer:], index)
+        try:
+            return parse(*_ends(path, name, file, now[2]))
+        except RunError as error:
+            return str(error)
+        except (LookupError, TypeError, AttributeError, struct.error):
+            return f"{path} cannot be read as a gradlens segment: {_NO_INDEX}. Its rows are left out."
+        except (pa.ArrowException, ValueError, RecursionError) as error:
+            return f"{path} cannot be read as a gradlens segment: {error}. Its rows are left out."
 
 
-def _parse(path: Path, name: SegmentName, table: str, footer: bytes, index: bytes | None) -> _Tail:
+def _ends(path: Path, name: SegmentName, file: io.FileIO, size: int) -> tuple[bytes, bytes | None]:
+    """Footer and index of a file, None where it is of schema version 1; if they match its name."""
+    if size > _MAX_FILE:
+        raise RunError(f"{path} is larger than {_MAX_FILE >> 30} GiB, than any segment. Its rows are left out.")
+    end = files.read(file, max(0, size - _FIRST_LOOK), _FIRST_LOOK)
+    if len(end) < 12 or end[-4:] != b"PAR1":
+        raise _mismatch(path)
+    footer = int.from_bytes(end[-8:-4], "little") + 8
+    if footer > min(size, _MAX_FOOTER):
+        raise _mismatch(path)
+    if footer + 8 > len(end):
+        end = files.read(file, max(0, size - footer - _FIRST_LOOK), footer + _FIRST_LOOK)
+    if end[-footer - 4 : -footer] != _MARK:
+        if _crc(file, size) != name.crc:
+            raise _mismatch(path)
+        return end[-footer:], None
+    length = int.from_bytes(end[-footer - 8 : -footer - 4], "little")
+    whole = footer + 8 + length
+    if whole > min(size, _MAX_TAIL):
+        raise _mismatch(path)
+    if whole > len(end):
+        end = files.read(file, size - whole, whole)
+    tail = end[-whole:]
+    if zlib.crc32(tail) != name.crc:
+        raise _mismatch(path)
+    return tail[-footer:], tail[:length]
+
+
+def _parse_footer(path: Path, table: str, size: int, data: bytes, head: _Head | None) -> _Footer:
+    if len(data) > _PLAIN_FOOTER:
+        pages.check_footer(data)
     try:
-        parquet = pq.ParquetFile(pa.BufferReader(b"PAR1" + footer))
-        metadata, schema = parquet.metadata, parquet.schema_arrow
-        head, chunks = _index(index) if index is not None else ({}, None)
-    except (pa.ArrowException, ValueError, TypeError, KeyError, struct.error, OSError, RecursionError) as error:
-        raise RunError(f"{path} cannot be read as a gradlens segment: {error}") from error
-    names = tuple(schema.names)
-    if len(names) != metadata.num_columns or len(set(names)) < len(names) or not fits(schema, table):
+        parquet = pq.ParquetFile(pa.BufferReader(b"PAR1" + data), thrift_container_size_limit=_MAX_LIST)
+    except OSError as error:  # says nothing of the disk: the bytes are in memory
+        raise ValueError(error) from error
+    metadata, schema = parquet.metadata, parquet.schema_arrow
+    names, groups = tuple(schema.names), metadata.num_row_groups
+    fitting = schema.equals(PARAMETER_SCHEMA) if table == _PARAMETERS else fits(schema, table)
+    if len(names) != metadata.num_columns or len(set(names)) < len(names) or not fitting:
         raise RunError(f"{path} holds no records of its kind, whatever its name says; it is ignored.")
-    if chunks is not None and len(chunks) != metadata.num_row_groups * len(names):
-        raise RunError(f"{path} cannot be read as a gradlens segment: its index does not fit its columns.")
-    rows = metadata.num_rows
-    if rows > MAX_ROWS or (table == STEPS and rows > name.last - name.first + 1):
-        raise RunError(f"{path} claims {rows:,} rows, more than a segment of its name holds; it is ignored.")
-    return _Tail(metadata, names, schema, head, chunks)
+    counts = [metadata.row_group(group).num_rows for group in range(groups)]
+    if min(counts, default=0) < 0 or sum(counts) != metadata.num_rows:
+        raise ValueError("its footer does not fit the file")
+    footer = _Footer(metadata, schema)
+    if head is None:
+        lengths = [footer.chunk(group, place).length for group in range(groups) for place in range(len(names))]
+    else:
+        lengths = head.chunks["length"].tolist() if head.chunks is not None else []
+        if (names, metadata.num_rows) != (head.names, head.rows) or len(lengths) != groups * len(names):
+            raise ValueError("its index does not fit its columns")
+    if min(lengths, default=0) < 0 or sum(lengths) > size:
+        raise ValueError("its footer does not fit the file")
+    return footer
 
 
-def _index(data: bytes) -> tuple[dict[str, Any], NDArray[np.void]]:
+def _index(data: bytes, size: int) -> _Head:
+    """What an index says, if it is one of a file of so many bytes."""
     length, count = struct.unpack_from("<II", data)
+    if length > _MAX_HEAD:
+        raise ValueError("its index is larger than any that gradlens writes")
     head = json.loads(data[8 : 8 + length])
-    if not isinstance(head, dict) or not isinstance(head.get("pyramids"), dict):
-        raise TypeError("its index is no object")
-    chunks = np.frombuffer(data, _CHUNK, offset=8 + length)
-    if len(chunks) != count:
-        raise ValueError("its index is cut short")
-    return head, chunks
+    chunks = np.frombuffer(data, _CHUNK, offset=8 + length) if count else np.empty(0, _CHUNK)
+    first, last, rows, names = head["first_step"], head["last_step"], head["rows"], head["columns"]
+    ends = [] if first is None and last is None else [first, last]
+    good = head["version"] == _VERSION and type(rows) is int and rows >= 0 and len(chunks) == count
+    good &= type(names) is list and all(type(name) is str for name in names)
+    good &= all(type(step) is int and 0 <= step < _MAX_STEP for step in ends) and ends == sorted(ends)
+    good &= not head["dense"] or (len(ends) == 2 and last - first + 1 == rows)
+    for offset, entries, crc in head["pyramids"].values():
+        good &= type(offset) is type(entries) is type(crc) is int
+        good &= 0 <= entries <= rows and 4 <= offset <= size - entries * SUMMARY.itemsize
+    if not good:
+        raise ValueError(_NO_INDEX)
+    return _Head(rows, tuple(names), head, chunks)
+
+
+def _unfolded_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of text whose rows share their texts, as one in which each row has its own.
+
+    Raises:
+        ValueError: if that would take too much memory, or the texts are none.
+    """
+    column.validate(full=True)
+    lengths = (pc.binary_length(chunk.dictionary).take(chunk.indices) for chunk in column.chunks)
+    size = sum(pc.sum(each).as_py() or 0 for each in lengths)
+    if size > _MAX_TEXT:
+        raise ValueError(f"its texts unfold to {size:,} bytes")
+    return column.cast(pa.string())
 
 
 def _crc(file: io.FileIO, size: int) -> int:

@@ -11,7 +11,7 @@ from gradlens.store import layout, pyramid, snapshot
 from gradlens.store.errors import RunError
 from gradlens.store.layout import BLOCK
 from gradlens.store.pyramid import Summaries
-from gradlens.store.segments import Segment
+from gradlens.store.segments import Segment, TooMuchError
 from gradlens.store.snapshot import Snapshot
 from gradlens.store.tables import column_order, steps_table
 
@@ -27,6 +27,12 @@ def columns(found: Snapshot) -> tuple[str, ...]:
     return tuple(column_order(present | set(KEYS))) if present else ()
 
 
+def rows(found: Snapshot) -> int:
+    """How many step records there are, superseded and broken ones included."""
+    fresh = (len(group.seqs) for session in found.sessions for group in found.fresh(session, layout.STEPS))
+    return sum(segment.rows for segment in found.steps) + sum(fresh)
+
+
 def series(found: Snapshot, name: str) -> Series:
     """One series: see :meth:`gradlens.store.Run.series`."""
     steps: list[NDArray[np.int64]] = []
@@ -37,12 +43,11 @@ def series(found: Snapshot, name: str) -> Series:
             below = snapshot.only_below(step, limit)
             steps.append(step if below is None else step[below])
             values.append(value if below is None else value[below])
-    if len(steps) == 1:
-        step, value = steps[0], values[0]
-    else:
-        step = np.concatenate([np.empty(0, np.int64), *steps])
-        value = np.concatenate([np.empty(0), *values])
-    if (np.diff(step) > 0).all():
+    if not steps:
+        return np.empty(0, np.int64), np.empty(0)
+    step = steps[0] if len(steps) == 1 else np.concatenate(steps)
+    value = values[0] if len(values) == 1 else np.concatenate(values)
+    if (step[1:] > step[:-1]).all():
         return step, value
     order = np.argsort(step, kind="stable")  # of a step written twice, the later row
     newest = order[np.append(np.diff(step[order]) != 0, True)]
@@ -61,7 +66,7 @@ def _stretches(found: Snapshot, session: int, name: str) -> list[Series]:
     fresh = found.fresh(session, layout.STEPS)
     if any(name in (*group.layout.columns, *KEYS) for group in fresh):
         table = steps_table(fresh, session, ["step", name]).filter(pc.is_valid(pc.field(name)))
-        parts.append((table["step"].to_numpy(), table[name].cast(pa.float64()).to_numpy()))
+        parts.append((table["step"].to_numpy(), table[name].cast(pa.float64(), safe=False).to_numpy()))
     return parts
 
 
@@ -76,15 +81,18 @@ def summaries(found: Snapshot, name: str) -> Summaries:
                 parts.append(_summaries_below(segment, name, limit))
             except RunError:
                 continue
-        if any(name in group.layout.columns for group in fresh):
+        if any(name in (*group.layout.columns, *KEYS) for group in fresh):
             table = steps_table(fresh, session, ["step", name]).filter(pc.is_valid(pc.field(name)))
-            step, value = table["step"].to_numpy(), table[name].cast(pa.float64()).to_numpy()
+            step, value = table["step"].to_numpy(), table[name].cast(pa.float64(), safe=False).to_numpy()
             below = step < limit
             parts.append(pyramid.summarise(step[below], value[below]))
     if len(parts) == 1:
         return parts[0]
     entries = np.concatenate([np.empty(0, pyramid.SUMMARY), *parts])
-    return pyramid.merge([entries[np.argsort(entries["block"], kind="stable")]])
+    blocks = entries["block"]
+    if (blocks[1:] < blocks[:-1]).any():
+        entries = entries[np.argsort(blocks, kind="stable")]
+    return pyramid.merge([entries])
 
 
 def _summaries_below(segment: Segment, name: str, limit: float) -> Summaries:
@@ -105,6 +113,8 @@ def tables(found: Snapshot, session: int) -> list[pa.Table]:
     for segment in found.segments(session, layout.STEPS):
         try:
             parts.append(segment.read(segment.columns))
+        except TooMuchError:
+            raise
         except RunError:
             continue
     fresh = found.fresh(session, layout.STEPS)

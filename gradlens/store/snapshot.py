@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from gradlens.store.segments import Segment
 
 _MAX_LOG = 192 << 20
 _MAX_KEPT = 256 << 20
+_PIECE = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -73,18 +75,33 @@ def read_log(path: Path, name: LogName, *, keep: bool = True) -> Log:
     with files.opened(path) as (file, stamp), _lock:
         key, size = (path, stamp[1]), min(stamp[2], _MAX_LOG)
         scan = _scans.pop(key, None)
-        if scan is None or scan.good > size:
-            scan = Scan(name.session, name.number)
         try:
-            scan.feed(files.read(file, scan.good, size - scan.good))
+            if scan is None or scan.good > size or not scan.continues(lambda at, length: files.read(file, at, length)):
+                scan = Scan(name.session, name.number)
+            before = scan.good
+            _read_on(scan, file, size)
         except OSError as error:
             raise RunError(f"{path} cannot be read: {error.strerror}. Its rows are left out.") from error
-        if keep:
+        if keep and scan.good:
             _scans[key] = scan
-        while len(_scans) > 1 and sum(kept.good for kept in _scans.values()) > _MAX_KEPT:
-            _scans.popitem(last=False)
+        if scan.good > before:
+            while len(_scans) > 1 and sum(kept.good for kept in _scans.values()) > _MAX_KEPT:
+                _scans.popitem(last=False)
         damage = scan.damage or (f"only the first {_MAX_LOG >> 20} MiB are read" if stamp[2] > _MAX_LOG else None)
         return Log(path, name, tuple(scan.groups()), scan.good, stamp[2] - scan.good, damage)
+
+
+def _read_on(scan: Scan, file: io.FileIO, size: int) -> None:
+    """Feed what a log has more, in pieces: most of it may turn out to be no log."""
+    piece = _PIECE
+    while scan.good < size and scan.damage is None:
+        before = scan.good
+        data = files.read(file, before, min(piece, size - before))
+        scan.feed(data)
+        if scan.good == before:
+            if len(data) < piece:
+                return
+            piece *= 8
 
 
 _scans: OrderedDict[tuple[Path, int], Scan] = OrderedDict()
@@ -181,7 +198,7 @@ def _logs(run: Path) -> tuple[list[tuple[LogName, Path]], list[str]]:
     except OSError as error:
         return [], [f"{run} cannot be listed: {error.strerror}."]
     found = [(LogName.parse(entry.name), Path(entry.path)) for entry in entries]
-    return sorted((name, path) for name, path in found if name is not None), []
+    return sorted((name, path) for name, path in found if name is not None and str(name) == path.name), []
 
 
 def _segments(run: Path, table: str, problems: list[str]) -> tuple[Segment, ...]:
@@ -197,26 +214,29 @@ def _segments(run: Path, table: str, problems: list[str]) -> tuple[Segment, ...]
     good: list[Segment] = []
     for entry in entries:
         name = SegmentName.parse(entry.name)
-        if name is None:
+        if name is None or str(name) != entry.name:
             problems.append(f"{entry.path} is not a gradlens segment; it is ignored.")
             continue
         try:
             good.append(Segment.open(Path(entry.path), name, table))
         except RunError as error:
             problems.append(str(error))
-    return _outermost(good)
+    return _outermost(good, problems)
 
 
-def _outermost(found: Sequence[Segment]) -> tuple[Segment, ...]:
+def _outermost(found: Sequence[Segment], problems: list[str]) -> tuple[Segment, ...]:
     """Leave out segments whose rows another has too: what a crash left of a merge or of a thinning."""
     ordered = sorted(found, key=lambda s: (s.name.session, s.name.first, -s.name.last, -s.size))
     kept: list[Segment] = []
     for segment in ordered:
-        if not kept or not kept[-1].name.covers(segment.name):
+        before = kept[-1].name if kept else segment.name
+        if not kept or before.session < segment.name.session or before.last < segment.name.first:
             kept.append(segment)
+        elif not before.covers(segment.name):
+            problems.append(f"{segment.path} shares rows with {before}, as no two segments do; it is ignored.")
     return tuple(kept)
 
 
 def only_below(steps: NDArray[np.int64], limit: float) -> NDArray[np.bool_] | None:
     """Which steps are below a limit, None if all are."""
-    return None if len(steps) == 0 or steps.max() < limit else steps < limit
+    return None if limit == float("inf") or len(steps) == 0 or steps.max() < limit else steps < limit

@@ -58,6 +58,8 @@ def fits(schema: pa.Schema, table: str) -> bool:
         return keys and all(column.type == column_type(column.name) for column in schema)
     types = {column.name: column.type for column in schema}
     later = ("count", "nonfinite")  # not in schema version 1
+    if len(types.keys() & set(later)) == 1:
+        return False
     return all(types.get(c.name) == c.type or (c.name in later and c.name not in types) for c in TENSOR_SCHEMA)
 
 
@@ -113,16 +115,8 @@ def tensors_table(groups: Sequence[Group], session: int, kinds: Sequence[str] | 
         session: whose rows they are.
         kinds: which kinds to make; all if None.
     """
-    parts = []
-    for kind in sorted({kind for group in groups for kind, _ in group.layout.tensors}):
-        if kinds is None or kind in kinds:
-            steps, values = _values(groups, kind)
-            starts = np.flatnonzero(np.append(True, np.diff(steps // BLOCK) != 0))
-            ends = np.append(starts[1:], len(steps))
-            blocks = [
-                _block_table(kind, steps[a:b], values[a:b], session) for a, b in zip(starts, ends, strict=True) if b > a
-            ]
-            parts += [pa.concat_tables(blocks).sort_by([("parameter", "ascending"), ("block", "ascending")])]
+    present = sorted({kind for group in groups for kind, _ in group.layout.tensors})
+    parts = [_kind_table(kind, groups, session) for kind in present if kinds is None or kind in kinds]
     return pa.concat_tables(parts) if parts else TENSOR_SCHEMA.empty_table()
 
 
@@ -144,34 +138,52 @@ def _values(groups: Sequence[Group], kind: str) -> tuple[NDArray[np.int64], NDAr
     return step[newest], np.concatenate(values)[newest]
 
 
-def _block_table(kind: str, steps: NDArray[np.int64], by_step: NDArray[np.float32], session: int) -> pa.Table:
-    values = np.ascontiguousarray(by_step.T)  # (parameters, steps)
+def _kind_table(kind: str, groups: Sequence[Group], session: int) -> pa.Table:
+    steps, by_step = _values(groups, kind)
+    values = np.ascontiguousarray(by_step.T)  # (parameters, steps): the blocks of a parameter lie side by side
     parameters, count = values.shape
-    finite = np.isfinite(values)
-    number = finite.sum(axis=1, dtype=np.int32)
-    some = number > 0
-    mean = np.where(finite, values, 0.0).sum(axis=1, dtype=np.float64) / np.maximum(number, 1)
-    last = np.take_along_axis(values, (count - 1 - finite[:, ::-1].argmax(axis=1))[:, None], axis=1)[:, 0]
-    nan = np.float32(np.nan)
-    starts = np.arange(0, (parameters + 1) * count, count, dtype=np.int32)
-    block = int(steps[0]) // BLOCK
+    blocks = steps // BLOCK
+    starts = np.flatnonzero(np.append(count > 0, np.diff(blocks) != 0))
+    rows = parameters * len(starts)
+    ends = np.append((np.arange(parameters)[:, None] * count + starts).reshape(-1), parameters * count)
+    ends = ends.astype(np.int32)
     return pa.table(
         [
-            np.arange(parameters, dtype=np.int32),
-            pa.array([kind], pa.string()).take(pa.array(np.zeros(parameters, np.int64))),
-            np.full(parameters, block, dtype=np.int64),
-            np.full(parameters, session, dtype=np.int64),
-            np.where(some, np.where(finite, values, np.inf).min(axis=1), nan),
-            np.where(some, np.where(finite, values, -np.inf).max(axis=1), nan),
-            np.where(some, mean, np.nan).astype(np.float32),
-            np.where(some, last, nan),
-            number,
-            (count - number).astype(np.int32),
-            pa.ListArray.from_arrays(starts, np.tile((steps - block * BLOCK).astype(np.uint8), parameters)),
-            pa.ListArray.from_arrays(starts, values.reshape(-1)),
+            np.repeat(np.arange(parameters, dtype=np.int32), len(starts)),
+            pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), [kind]).cast(pa.string()),
+            np.tile(blocks[starts], parameters),
+            np.full(rows, session, dtype=np.int64),
+            *_summaries(values, starts),
+            pa.ListArray.from_arrays(ends, np.tile((steps % BLOCK).astype(np.uint8), parameters)),
+            pa.ListArray.from_arrays(ends, values.reshape(-1)),
         ],
         schema=TENSOR_SCHEMA,
     )
+
+
+def _summaries(values: NDArray[np.float32], starts: NDArray[np.int64]) -> list[NDArray[np.generic]]:
+    """min, max, mean, last, count and nonfinite of each block of each parameter, in this order of rows."""
+    size = np.diff(np.append(starts, values.shape[1]))
+    least = np.minimum.reduceat(values, starts, axis=1)
+    most = np.maximum.reduceat(values, starts, axis=1)
+    last = values[:, starts + size - 1]
+    number = np.broadcast_to(size.astype(np.int32), least.shape)
+    odd = np.zeros_like(number)
+    if np.isfinite(least).all() and np.isfinite(most).all():  # then so is everything between
+        mean = np.add.reduceat(values, starts, axis=1, dtype=np.float64) / size
+    else:
+        finite = np.isfinite(values)
+        number = np.add.reduceat(finite, starts, axis=1, dtype=np.int32)
+        odd = size.astype(np.int32) - number
+        nan = np.where(number > 0, np.float32(0), np.float32(np.nan))
+        least = np.minimum.reduceat(np.where(finite, values, np.float32(np.inf)), starts, axis=1) + nan
+        most = np.maximum.reduceat(np.where(finite, values, np.float32(-np.inf)), starts, axis=1) + nan
+        total = np.add.reduceat(np.where(finite, values, 0), starts, axis=1, dtype=np.float64)
+        mean = total / np.maximum(number, 1) + nan
+        place = np.maximum.reduceat(np.where(finite, np.arange(values.shape[1]), 0), starts, axis=1)
+        last = np.take_along_axis(values, place, axis=1) + nan
+        last[number == 0] = np.nan
+    return [part.reshape(-1) for part in (least, most, mean.astype(np.float32), last, number, odd)]
 
 
 def parameters_table(parameters: Parameters) -> pa.Table:

@@ -65,9 +65,11 @@ class RunWriter:
         self._forked = False
         self._warned = False
         self._outcome: str | None = None
-        self._told: tuple[object, ...] | None = None
+        self._told: tuple[object, ...] = ()
+        self._beaten = -BEAT_SECONDS
         self._moving = time.monotonic()
         self._make_locks()
+        self._beat_if_due()
         _writers.add(self)
         self._threads = [
             threading.Thread(target=target, name=f"gradlens-{name}", daemon=True)
@@ -246,7 +248,7 @@ class RunWriter:
     # ---- the keeper's thread -----------------------------------------------------------------------------------------
 
     def _keep_house(self) -> None:
-        beaten = synced = 0.0
+        synced = time.monotonic()
         if self._session.number:
             self._try(self._session.tidy)
         while not self._closing:
@@ -259,9 +261,7 @@ class RunWriter:
                 if now - synced >= SYNC_SECONDS:
                     synced = now
                     self._try(self._session.sync)
-                state = (self.dropped, self.last_error)
-                if (now - beaten >= BEAT_SECONDS or state != self._told) and self._try(self._beat):
-                    beaten, self._told = now, state
+                self._beat_if_due()
             self._wake.wait(TICK_SECONDS)
             self._wake.clear()
         self._threads[0].join()
@@ -272,6 +272,11 @@ class RunWriter:
             self._try(lambda: self._session.compact(1, self._tick))
             self._try(self._beat)
         self._session.close()
+
+    def _beat_if_due(self) -> None:
+        now, state = time.monotonic(), (self.dropped, self.last_error)
+        if (now - self._beaten >= BEAT_SECONDS or state != self._told) and self._try(self._beat):
+            self._beaten, self._told = now, state
 
     def _beat(self) -> None:
         self._session.beat(

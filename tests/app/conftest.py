@@ -12,7 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from gradlens.clipping import autoclip
-from gradlens.store import RunWriter
+from gradlens.store import Disk, RunWriter
 from gradlens_app import create_app
 
 STEPS = 400
@@ -54,7 +54,7 @@ def write_run(
         "clip": autoclip(percentile=10).spec() if clipped else None,
         "environment": {"optimizer": {"class": "SGD", "defaults": {"momentum": 0.0}}},
     }
-    writer = RunWriter(root, name, description, [("weight", (2, 2), "float32", 0)])
+    writer = RunWriter.create(root, name, description, [("weight", (2, 2), "float32", 0)])
     for step in range(STEPS):
         row = {
             "step": step,
@@ -71,6 +71,43 @@ def write_run(
         writer.append(row, {})
     writer.close("finished")
     return writer.path
+
+
+def begin_run(root: Path, name: str = "live", disk: Disk | None = None, **config: Any) -> RunWriter:
+    """Begin a run that stays under way until the test closes it."""
+    return RunWriter.create(root, name, {"config": config}, [("weight", (2, 2), "float32", 0)], disk=disk)
+
+
+def add_steps(writer: RunWriter, first: int, last: int) -> None:
+    """Record steps of a run under way, every fourth with a smoothness; they are on disk then."""
+    for step in range(first, last):
+        norm, smoothness = np.exp(np.random.default_rng(step).normal(0.0, 0.5, 2))
+        row = {"step": step, "time": 1.0e9 + 0.01 * step, "loss": 2.0 / (step + 1), "grad_norm": float(norm)}
+        row |= {"update_norm": float(0.1 * norm), "overhead_ms": 0.5}
+        if step % 4 == 0:
+            row |= {"smoothness": float(smoothness), "smoothness_method": "same_batch"}
+        writer.append(row, {})
+    assert writer.flush()
+
+
+class FullDisk(Disk):
+    """A disk that takes nothing while it is full."""
+
+    full = False
+
+    def append(self, handle: int, data: bytes) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        super().append(handle, data)
+
+
+def lose_steps(writer: RunWriter, disk: FullDisk, first: int, last: int) -> None:
+    """Record steps while the disk is full, more than wait in memory."""
+    disk.full = True
+    for step in range(first, last):
+        writer.append({"step": step}, {})
+    disk.full = False
+    assert writer.flush()
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import waitress
 from gradlens_app import create_app
 from gradlens_app.catalogue import Catalogue
 
-from .conftest import HOSTILE, STEPS, MakeRun, write_run
+from .conftest import HOSTILE, STEPS, FullDisk, MakeRun, add_steps, begin_run, lose_steps, write_run
 
 pytestmark = pytest.mark.browser
 CHROMIUM = "/usr/bin/chromium" if Path("/usr/bin/chromium").exists() else shutil.which("chromium")
@@ -44,11 +44,7 @@ class Visit:
         self.page.goto(self.address + path)
 
     def wait_for_panels(self, count: int) -> None:
-        self.page.wait_for_function(
-            "count => { const plots = [...document.querySelectorAll('.plot .js-plotly-plot')];"
-            "return plots.length === count && plots.every(plot => plot.querySelector('.trace, .annotation')); }",
-            arg=count,
-        )
+        self.wait_for_first_panels(count)
         # A drag must not begin while fonts, margins or a second drawing still move the axes.
         self.page.wait_for_load_state("networkidle")
         still, last = 0, None
@@ -56,6 +52,14 @@ class Visit:
             self.page.wait_for_timeout(100)
             box = self.page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
             still, last = (still + 1 if box == last else 0), box
+
+    def wait_for_first_panels(self, count: int) -> None:
+        """Wait until each panel shows something, be it of a run that grows."""
+        self.page.wait_for_function(
+            "count => { const plots = [...document.querySelectorAll('.plot .js-plotly-plot')];"
+            "return plots.length === count && plots.every(plot => plot.querySelector('.trace, .annotation')); }",
+            arg=count,
+        )
 
     def range_of(self, index: int) -> list[float]:
         script = "index => document.querySelectorAll('.js-plotly-plot')[index]._fullLayout.xaxis.range"
@@ -272,6 +276,42 @@ def test_hostile_names_are_text(visit: Callable[[Path], Visit], tmp_path: Path) 
         seen.wait_for_panels(2 + len(chosen))
         heads = seen.page.locator("h2").all_inner_texts()
         assert heads[2:] == [name.strip() for name in HOSTILE[start : start + 8]]
+
+
+def test_a_run_grows_on_the_page_while_it_is_written(
+    visit: Callable[[Path], Visit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradlens_app.pages.runs.REFRESH_MS", 300)
+    monkeypatch.setattr("gradlens_app.pages.dynamics_layout.LIVE_MS", 300)
+    monkeypatch.setattr("gradlens.store.writer.MOST_ROWS", 16)
+    disk = FullDisk()
+    writer = begin_run(tmp_path / "runs", "under way", disk)
+    add_steps(writer, 0, 100)
+    seen = visit(tmp_path / "runs")
+    page = seen.page
+    seen.open("/")
+    cell = page.locator(".ag-center-cols-container [col-id=steps]")
+    cell.get_by_text("100", exact=True).wait_for()
+    page.get_by_role("gridcell", name="running", exact=True).wait_for()
+    add_steps(writer, 100, 150)
+    cell.get_by_text("150", exact=True).wait_for()
+
+    seen.open("/dynamics?runs=" + keys_of(tmp_path / "runs")[0])
+    seen.wait_for_first_panels(3)
+    foot = page.locator(".card .foot")
+    assert foot.nth(0).inner_text().startswith("150 of 150 points")
+    assert seen.range_of(0) == [0, 149]
+    add_steps(writer, 150, 300)
+    foot.nth(0).get_by_text("300 of 300 points").wait_for()
+    foot.nth(2).get_by_text("75 of 75 points").wait_for()
+    page.wait_for_function("() => document.querySelector('.js-plotly-plot')._fullLayout.xaxis.range[1] === 299")
+    assert "iteration 299" in page.locator("#grown").inner_text()
+    assert "recording" in page.locator("#live-note").inner_text()
+
+    lose_steps(writer, disk, 300, 500)
+    writer.close("finished")
+    page.get_by_text(re.compile("under way: [0-9]+ rows lost while recording: .*No space left on device")).wait_for()
+    page.wait_for_function("() => document.querySelector('#live-note').innerText === ''")
 
 
 def test_empty_and_damaged_roots_say_why(visit: Callable[[Path], Visit], make_run: MakeRun, tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +20,29 @@ from flask.testing import FlaskClient
 import gradlens
 from gradlens.figures.palette import THEMES
 from gradlens.figures.plotly_renderer import render
+from gradlens.store import Disk, Run, RunWriter
+from gradlens.store.segments import Segment
 from gradlens_app import create_app, security, serve
 from gradlens_app.catalogue import UNKNOWN, Catalogue
-from gradlens_app.dynamics_figure import labels
-from gradlens_app.pages.dynamics import _chosen, default_pair
+from gradlens_app.dynamics_figure import Figures, labels
+from gradlens_app.pages.dynamics import _chosen, _drawable, _shown, default_pair
 
-from .conftest import HOSTILE, STEPS, MakeRun
+from .conftest import HOSTILE, STEPS, FullDisk, MakeRun, add_steps, begin_run, lose_steps
 
 
 def keys_of(root: Path) -> list[str]:
     return [entry.key for entry in Catalogue(root).listing().entries]
 
 
-def fill_table(client: FlaskClient, **headers: str) -> Any:
-    """What the browser asks for to fill the run table."""
+def fill_table(client: FlaskClient, columns: list[dict[str, Any]] | None = None, **headers: str) -> Any:
+    """What the browser asks for to fill the run table, and which columns it shows."""
     outputs = [
         ("run-table", "rowData"),
         ("table-foot", "children"),
         ("table-problems", "children"),
         ("fill", "disabled"),
         ("fill", "interval"),
+        ("run-table", "columnDefs"),
     ]
     return client.post(
         "/_dash-update-component",
@@ -46,9 +51,31 @@ def fill_table(client: FlaskClient, **headers: str) -> Any:
             "output": ".." + "...".join(f"{name}.{prop}" for name, prop in outputs) + "..",
             "outputs": [{"id": name, "property": prop} for name, prop in outputs],
             "inputs": [{"id": "fill", "property": "n_intervals", "value": 0}],
+            "state": [{"id": "run-table", "property": "columnDefs", "value": columns}],
             "changedPropIds": [],
         },
     )
+
+
+def choose(client: FlaskClient, keys: list[str]) -> dict[str, Any]:
+    """What the browser asks for to show runs on the Dynamics page."""
+    outputs = [("head", "children"), ("body", "children"), ("picker", "data"), ("picker", "value")]
+    outputs += [("shown", "data"), ("steps", "data")]
+    answer = client.post(
+        "/_dash-update-component",
+        json={
+            "output": ".." + "...".join(f"{name}.{prop}" for name, prop in outputs) + "..",
+            "outputs": [{"id": name, "property": prop} for name, prop in outputs],
+            "inputs": [{"id": "address", "property": "search", "value": "?runs=" + ",".join(keys)}],
+            "state": [
+                {"id": "address", "property": "pathname", "value": "/dynamics"},
+                {"id": "shown", "property": "data", "value": None},
+            ],
+            "changedPropIds": [],
+        },
+    )
+    found: dict[str, Any] = answer.json["response"]
+    return found
 
 
 # ---- the gate --------------------------------------------------------------------------------------------------------
@@ -300,6 +327,227 @@ def test_summaries_are_kept_until_the_files_change(pair: Path, monkeypatch: pyte
     (steps / "foreign.txt").write_text("")
     assert len(catalogue.overviews(entries, seconds=0)) == 1
     assert "not a gradlens segment" in catalogue.problems(entries[0])[0]
+
+
+# ---- runs that are being written, and what was lost ------------------------------------------------------------------
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[RunWriter]:
+    """A run under way, its rows in the active log only."""
+    writer = begin_run(tmp_path / "live")
+    add_steps(writer, 0, 100)
+    while not (writer.path / "health-0.json").exists():
+        time.sleep(0.01)
+    yield writer
+    writer.close("stopped")
+
+
+def table_of(root: Path) -> tuple[list[dict[str, Any]], str]:
+    """The rows of the run table, and what stands under it, as JSON."""
+    with create_app(root).server.test_client() as client:
+        found = fill_table(client).json["response"]
+    return found["run-table"]["rowData"], json.dumps(found["table-problems"])
+
+
+def dynamics_of(catalogue: Catalogue) -> list[Any]:
+    """Every part of the Dynamics page on all runs of a catalogue."""
+    figures = Figures(catalogue)
+    entries = catalogue.find([entry.key for entry in catalogue.listing().entries])
+    return list(_shown(catalogue, figures, entries, None, None, "light", []))
+
+
+def _grow(writer: RunWriter) -> None:
+    add_steps(writer, 100, 101)
+
+
+def _beat(writer: RunWriter) -> None:
+    path = writer.path / "health-0.json"
+    Disk().write(path, path.read_bytes() + b" ")
+
+
+def _resume(writer: RunWriter) -> None:
+    (writer.path / "session-1.json").write_text("{}")
+
+
+def _seal(writer: RunWriter) -> None:
+    writer.close("finished")
+
+
+def _rename(writer: RunWriter) -> None:
+    path = writer.path / "run.json"
+    Disk().write(path, path.read_bytes().replace(b"live", b"dead"))
+
+
+def _remove(writer: RunWriter) -> None:
+    (writer.path / "active-0-0.log").unlink()
+
+
+def _overwrite(writer: RunWriter) -> None:
+    path = writer.path / "parameters-0.parquet"
+    path.write_bytes(path.read_bytes()[::-1])
+
+
+@pytest.mark.parametrize("change", [_grow, _beat, _resume, _seal, _rename, _remove, _overwrite])
+def test_nothing_is_kept_once_a_file_has_changed(live: RunWriter, change: Callable[[RunWriter], None]) -> None:
+    catalogue = Catalogue(live.path.parent)
+    (entry,) = catalogue.listing().entries
+    before = catalogue.stamp(entry)
+    assert len(catalogue.overviews([entry], seconds=60)) == 1
+    assert len(catalogue.overviews([entry], seconds=0)) == 1
+    time.sleep(0.01)  # a clock of the file system may tick slowly
+    change(live)
+    assert catalogue.stamp(entry) != before
+    assert len(catalogue.overviews([entry], seconds=0)) == 0
+
+
+def test_the_stamp_is_that_of_the_files_alone(live: RunWriter) -> None:
+    run = gradlens.open_run(live.path)
+    before = run.stamp
+    (live.path / "steps" / ".seg-0-0-9.tmp").write_text("")  # a write under way
+    assert run.stamp == before
+    assert {name for name, *_ in before} == {
+        "run.json", "health-0.json", "parameters-0.parquet", "active-0-0.log",
+    }  # fmt: skip
+    live.close("finished")
+    assert {name.partition("/")[0] for name, *_ in run.stamp} >= {"steps"}
+    assert all(size == (live.path / name).stat().st_size for name, _, size, _ in run.stamp)
+
+
+def test_a_run_under_way_is_listed_and_drawn_and_grows(live: RunWriter) -> None:
+    rows, problems = table_of(live.path.parent)
+    assert [(row["name"], row["status"], row["steps"]) for row in rows] == [("live", "running", 100)]
+    assert "problems" not in problems
+    catalogue = Catalogue(live.path.parent)
+    feet = dynamics_of(catalogue)[1]
+    assert feet[0].startswith("100 of 100 points")
+    assert feet[2].startswith("25 of 25 points")
+    add_steps(live, 100, 200)
+    *_, disabled, note = shown = dynamics_of(catalogue)
+    assert shown[1][0].startswith("200 of 200 points")
+    assert shown[1][2].startswith("50 of 50 points")
+    assert "iteration 199" in shown
+    assert (disabled, note) == (False, "recording, read anew every 5 s")
+    assert table_of(live.path.parent)[0][0]["steps"] == 200
+    live.close("finished")
+    *_, disabled, note = dynamics_of(catalogue)
+    assert (disabled, note) == (True, "")
+    assert table_of(live.path.parent)[0][0]["status"] == "finished"
+
+
+def test_a_run_that_has_only_begun_is_listed_and_drawn(tmp_path: Path) -> None:
+    writer = begin_run(tmp_path / "runs")
+    assert [row["steps"] for row in table_of(tmp_path / "runs")[0]] == [0]
+    shown = dynamics_of(Catalogue(tmp_path / "runs"))
+    assert len(shown[0]) == 3
+    writer.close("stopped")
+
+
+def test_rows_that_the_disk_did_not_take_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradlens.store.writer.MOST_ROWS", 16)
+    disk = FullDisk()
+    writer = begin_run(tmp_path / "runs", "full disk", disk)
+    add_steps(writer, 0, 100)
+    lose_steps(writer, disk, 100, 500)
+    writer.close("finished")
+    sentence = r"full disk: \d+ rows lost while recording: OSError: \[Errno 28\] No space left on device\."
+    rows, panel = table_of(tmp_path / "runs")
+    assert re.search(sentence, panel)
+    lost = int(re.search(r"(\d+) rows lost", panel)[1])  # type: ignore[index]
+    assert rows[0]["steps"] + lost == 500
+    shown = dynamics_of(Catalogue(tmp_path / "runs"))
+    assert re.search(sentence, str(shown[5]))
+    assert "Damaged, lost or left out" in str(shown[5])
+
+
+def test_what_is_said_of_a_run_is_not_older_than_its_stamp(live: RunWriter) -> None:
+    catalogue = Catalogue(live.path.parent)
+    (entry,) = catalogue.listing().entries  # the run as it was opened
+    live.dropped = 3  # what the writer then says of its health
+    live.close("finished")
+    assert "3 rows lost while recording" in catalogue.problems(entry)[0]
+    (entry,) = catalogue.listing().entries
+    assert "3 rows lost while recording" in catalogue.problems(entry)[0]
+
+
+def test_a_look_at_problems_reads_little(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Run, "verify", lambda _self: pytest.fail("every byte was read"))
+    monkeypatch.setattr(Segment, "check", lambda _self: pytest.fail("every byte was read"))
+    table_of(pair)
+    dynamics_of(Catalogue(pair))
+
+
+def test_damage_that_a_drawing_finds_is_told_of(pair: Path) -> None:
+    victim = gradlens.open_runs(pair)[0]
+    segment = next((victim.path / "steps").iterdir())
+    data = bytearray(segment.read_bytes())
+    data[300] ^= 1
+    segment.write_bytes(data)
+    assert "is damaged: the bytes of" in table_of(pair)[1]
+    assert "is damaged: the bytes of" in str(dynamics_of(Catalogue(pair))[5])
+
+
+@pytest.mark.parametrize("broken", ["problems", "status", "several", "created"])
+def test_one_broken_run_never_blanks_the_page(pair: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    victim = gradlens.open_runs(pair)[0].run_id
+    if broken == "created":
+        path = next(pair.glob(f"*{victim}*")) / "run.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"created": 1e300}))
+    else:
+        whole = getattr(Run, broken)
+
+        def fails(self: Run, *names: str) -> Any:
+            if self.run_id == victim:
+                raise OverflowError("int too large to convert to float")
+            return whole(self, *names) if broken == "several" else whole.fget(self)
+
+        monkeypatch.setattr(Run, broken, fails if broken == "several" else property(fails))
+    rows, panel = table_of(pair)
+    assert sorted(row["name"] for row in rows) == ["clipped", "plain"]
+    assert next(row["final_loss"] for row in rows if row["name"] == "clipped") is not None
+    assert ("the terminal of gradlens says more" in panel) == (broken in ("problems", "several"))
+
+
+def test_a_run_that_cannot_be_drawn_is_left_out_and_named(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Run.series
+
+    def fails(self: Run, name: str) -> Any:
+        if self.name == "plain" and name == "loss":
+            raise ZeroDivisionError
+        return whole(self, name)
+
+    catalogue = Catalogue(pair)
+    entries = catalogue.listing().entries
+    assert _drawable(catalogue, Figures(catalogue), entries) == entries
+    monkeypatch.setattr(Run, "series", fails)
+    assert [entry.run.name for entry in _drawable(catalogue, Figures(catalogue), entries)] == ["clipped"]
+    assert _drawable(catalogue, Figures(catalogue), entries[:1]) == ()
+    with create_app(pair).server.test_client() as client:
+        answer = choose(client, keys_of(pair))
+    assert answer["shown"]["data"] == [entries[1].key]
+    body = json.dumps(answer["body"])
+    assert "plain cannot be drawn: what it recorded is not what it should be." in body
+    assert "Step size" in body
+
+
+def test_a_run_that_comes_later_keeps_each_number_under_its_name(make_run: MakeRun, tmp_path: Path) -> None:
+    make_run("first", lr=0.1, decay=0.5, width=8)
+    with create_app(tmp_path / "runs").server.test_client() as client:
+        shown = fill_table(client).json["response"]["run-table"]["columnDefs"]
+        assert headers(shown) == ["lr", "decay", "width"]
+        assert fill_table(client, shown).json["response"]["run-table"].keys() == {"rowData"}  # the columns stay
+        make_run("second", lr=0.1, decay=0.7, width=9)
+        found = fill_table(client, shown).json["response"]["run-table"]
+    assert headers(found["columnDefs"]) == ["decay", "width"]  # which tell them apart
+    for columns in (shown, found["columnDefs"]):
+        for name, values in (("decay", [0.5, 0.7]), ("width", [8, 9])):
+            field = next(column["field"] for column in columns if column["headerName"] == name)
+            assert [row[field] for row in found["rowData"]] == values
+
+
+def headers(columns: list[dict[str, Any]]) -> list[str]:
+    """Names of the columns that come from the runs' configs."""
+    return [column["headerName"] for column in columns if column.get("headerTooltip") == "from the run's config"]
 
 
 def test_the_folder_is_only_read(pair: Path) -> None:

@@ -19,6 +19,7 @@ SHARDS = 4
 def _small_logs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gradlens.store.session.SEAL_ROWS", 4)
     monkeypatch.setattr("gradlens.store.session.BLOCK", 1)  # a log may end anywhere
+    monkeypatch.setattr("gradlens.store.sealing.STALE_SECONDS", 0.0)
 
 
 def points(operations: list[str], shard: int) -> list[tuple[int, int]]:

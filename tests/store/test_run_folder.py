@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import gradlens
-from gradlens.store import Disk, Run, RunWriter, snapshot
+from gradlens.store import Disk, Run, RunWriter, compact_run, sealing, snapshot
 from gradlens.store.layout import SegmentName
 
 WriteRun = Callable[..., Run]
@@ -189,3 +189,47 @@ def test_a_copied_run_is_the_same_run(tmp_path: Path, write_run: WriteRun) -> No
     copy = gradlens.open_run(shutil.copytree(run.path, tmp_path / "copy"))
     pd.testing.assert_frame_equal(copy.steps(), run.steps())
     assert copy.status == "finished"
+
+
+def test_a_log_that_another_process_takes_for_a_dead_ones_is_left_to_it(tmp_path: Path) -> None:
+    """Between a log's creation and its lock, who tidies up may seal it: its rows would go to a removed file."""
+
+    class Meddled(Disk):
+        meddle = True
+
+        def create(self, path: Path) -> int:
+            handle = super().create(path)
+            if path.suffix == ".log" and self.meddle:
+                self.meddle = False
+                sealing.tidy(Disk(), path.parent)
+            return handle
+
+    w = writer(tmp_path, disk=Meddled())
+    for step in range(5):
+        w.append({"step": step}, {})
+    w.flush()
+    assert [path.name for path in w.path.glob("active-*")] == ["active-0-1.log"]
+    w.close("finished")
+    run = gradlens.open_run(w.path)
+    assert run.series("step")[0].tolist() == list(range(5))
+    assert run.problems == ()
+
+
+def test_only_a_dead_sessions_log_is_tidied_away(tmp_path: Path) -> None:
+    w = writer(tmp_path)
+    w.append({"step": 0}, {})
+    w.flush()
+    assert sealing.tidy(Disk(), w.path) == (0,)
+    assert list(w.path.glob("active-*.log"))
+    assert compact_run(w.path) == (0,)
+    w.append({"step": 1}, {})
+    w.close("finished")
+    assert compact_run(w.path) == ()
+    assert gradlens.open_run(w.path).series("step")[0].tolist() == [0, 1]
+
+
+def test_a_run_is_running_from_its_first_moment(tmp_path: Path) -> None:
+    w = writer(tmp_path)
+    assert gradlens.open_run(w.path).status == "running"
+    w.close("stopped")
+    assert gradlens.open_run(w.path).status == "stopped"

@@ -52,12 +52,13 @@ def _add_choosing(app: Dash, catalogue: Catalogue, figures: Figures) -> None:
         names = [(entry.key, entry.run) for entry in catalogue.listing().entries]
         if not entries:
             return parts.head((), ()), parts.nothing(note), parts.options(names), [], [], None
-        try:
-            figure = figures.draw(entries)
-            body = parts.body(figure, step_span([entry.run for entry in entries]), note)
-        except Exception:  # files of any content: the page says so, and the terminal why
-            logger.exception("the dynamics of %s cannot be drawn", keys)
+        drawn = _drawable(catalogue, figures, entries)
+        if not drawn:
             return parts.head((), ()), parts.nothing(parts.BROKEN), parts.options(names), keys, [], None
+        note = " ".join([note, *(parts.left_out(entry) for entry in entries if entry not in drawn)]).strip()
+        entries, keys = drawn, [entry.key for entry in drawn]
+        figure = figures.draw(entries)
+        body = parts.body(figure, step_span([entry.run for entry in entries]), note)
         head = parts.head([entry.run for entry in entries], labels([entry.run for entry in entries]))
         return head, body, parts.options(names), keys, keys, selection.steps
 
@@ -138,7 +139,8 @@ def _shown(
     """Every part of the page that follows the runs, the zoom, the slider and the theme, in the callback's order."""
     span = zoom or step_span([entry.run for entry in entries])
     drawn_steps = zoom if until is None else (span[0], max(span[0], min(span[1], until)))
-    frame, figure = figures.draw(entries, zoom), figures.draw(entries, drawn_steps)
+    frame = figures.draw(entries, zoom)
+    figure = frame if drawn_steps == zoom else figures.draw(entries, drawn_steps)
     several = drawn_steps if drawn_steps and drawn_steps[0] < drawn_steps[1] else None
     selection = Selection(tuple(entry.key for entry in entries), several)
     running = any(entry.run.status == "running" for entry in entries)
@@ -186,6 +188,25 @@ def _chosen(catalogue: Catalogue, search: str) -> tuple[str, Selection, tuple[En
         return note, selection, catalogue.find(selection.keys[:MOST_RUNS])
     except SelectionError as error:
         return str(error), Selection(), ()
+
+
+def _drawable(catalogue: Catalogue, figures: Figures, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """The runs that can be shown: files of any content may be there, and one run must not blank the page of others."""
+    if _can_be_drawn(catalogue, figures, entries):
+        return entries
+    return tuple(entry for entry in entries if len(entries) > 1 and _can_be_drawn(catalogue, figures, (entry,)))
+
+
+def _can_be_drawn(catalogue: Catalogue, figures: Figures, entries: tuple[Entry, ...]) -> bool:
+    try:
+        figures.draw(entries)
+        step_span([entry.run for entry in entries])
+        for entry in entries:
+            _ = catalogue.problems(entry), entry.run.status
+    except Exception:
+        logger.exception("the dynamics of %s cannot be drawn", [entry.run.run_id for entry in entries])
+        return False
+    return True
 
 
 def default_pair(entries: Sequence[Entry]) -> tuple[Entry, ...]:

@@ -163,6 +163,11 @@ def too_many(count: int) -> str:
     return f"The address names {count} runs; the first {MOST_RUNS} are shown."
 
 
+def left_out(entry: Entry) -> str:
+    """For a run that cannot be drawn, beside others that can."""
+    return f"{entry.run.name} cannot be drawn: what it recorded is not what it should be. The terminal says more."
+
+
 def range_text(zoom: Steps | None) -> str:
     """Which steps are shown, where it is not all."""
     return f"Steps {zoom[0]:,} to {zoom[1]:,} of every panel" if zoom else ""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dash_ag_grid as dag
-from dash import Dash, Input, Output, dcc, html
+from dash import Dash, Input, Output, State, dcc, html, no_update
 
 from gradlens.clipping import describe
+from gradlens.store import Run
 from gradlens_app import layout
 from gradlens_app.catalogue import Catalogue, Entry, Listing, Overview
+from gradlens_app.numbers import MISSING
 from gradlens_app.selection import MOST_RUNS, Selection
+
+logger = logging.getLogger(__name__)
 
 PATH = "/"
 FILL_SECONDS = 0.8
@@ -82,9 +87,11 @@ def add_callbacks(app: Dash, catalogue: Catalogue) -> None:
         Output("table-problems", "children"),
         Output("fill", "disabled"),
         Output("fill", "interval"),
+        Output("run-table", "columnDefs"),
         Input("fill", "n_intervals"),
+        State("run-table", "columnDefs"),
     )
-    def fill(_n: int | None) -> tuple[object, ...]:
+    def fill(_n: int | None, columns: list[Mapping[str, Any]] | None) -> tuple[object, ...]:
         listing = catalogue.listing()
         overviews = catalogue.overviews(listing.entries, FILL_SECONDS)
         names = _config_names(listing.entries)
@@ -96,10 +103,12 @@ def add_callbacks(app: Dash, catalogue: Catalogue) -> None:
             for text in overviews[entry.key].problems
         ]
         left = len(rows) - len(overviews)
-        running = any(entry.run.status == "running" for entry in listing.entries)
+        running = any(row["status"] == "running" for row in rows)
         foot = f"{left:,} of {len(rows):,} runs still to be read." if left else _foot(listing.entries)
         panel = layout.problem_panel([*listing.problems, *problems])
-        return rows, foot, panel, not (left or running), 100 if left else REFRESH_MS
+        wanted = _columns(names)  # a run that came meanwhile may differ from the others where they were alike
+        known = [column["field"] for column in columns or ()] == [column["field"] for column in wanted]
+        return rows, foot, panel, not (left or running), 100 if left else REFRESH_MS, no_update if known else wanted
 
     @app.callback(Output("compare", "children"), Input("run-table", "selectedRows"))
     def offer(rows: list[Mapping[str, str]] | None) -> object:
@@ -155,12 +164,12 @@ def _columns(names: Sequence[str]) -> list[dict[str, Any]]:
 
     config = [
         {
-            "field": f"config-{index}",
+            "field": _field(name),
             "headerName": name,
             "headerTooltip": "from the run's config",
             "cellClass": "number",
         }
-        for index, name in enumerate(names)
+        for name in names
     ]
     return [
         {"field": "name", "headerName": "name", "pinned": "left", "tooltipField": "name", "maxWidth": 260},
@@ -189,12 +198,33 @@ def _row(entry: Entry, overview: Overview | None, names: Sequence[str]) -> dict[
     row: dict[str, Any] = {
         "key": entry.key,
         "name": run.name,
-        "status": run.status,
+        "status": _status(run),
         "clip": describe(run.clip),
-        "created": time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)),
+        "created": _local(run.created),
     }
-    row |= {f"config-{index}": _cell(run.config.get(name)) for index, name in enumerate(names)}
+    row |= {_field(name): _cell(run.config.get(name)) for name in names}
     return row | {field: _number(getattr(summary, field, None)) for field, *_ in _NUMBERS}
+
+
+def _field(name: str) -> str:
+    """Where a row of the table keeps an entry of its run's config."""
+    return f"config {name}"
+
+
+def _status(run: Run) -> str:
+    try:
+        return run.status
+    except Exception:  # one run's odd files must not take the table of all others down
+        logger.exception("run %s does not say how it is doing", run.run_id)
+        return "unknown"
+
+
+def _local(seconds: float) -> str:
+    """Seconds since 1970 in local time, ``–`` where no calendar has such a time."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+    except (ValueError, OverflowError, OSError):
+        return MISSING
 
 
 def _cell(value: object) -> object:

@@ -1,0 +1,749 @@
+"""The verbs about a run's files: what is on disk, compacting, and every number as one table."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import json
+import os
+import pty
+import shutil
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import gradlens
+from gradlens.cli import main
+from gradlens.store import Disk, Run, RunWriter, export_rows, segments, snapshot
+
+WriteRun = Callable[..., Run]
+Capture = pytest.CaptureFixture[str]
+Rows = list[dict[str, Any]]
+PARAMETERS = [("=a.weight", (2, 3), "float32", 0), ("b", (), "float32", 1)]
+
+
+@pytest.fixture
+def small_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many segments of few rows, which end in the middle of a block."""
+    monkeypatch.setattr("gradlens.store.session.SEAL_ROWS", 90)
+    monkeypatch.setattr("gradlens.store.session.BLOCK", 1)
+    monkeypatch.setattr("gradlens.store.session.COMPACT_ABOVE", 10**6)
+
+
+def step_row(step: int) -> dict[str, Any]:
+    return {"step": step, "time": float(step), "loss": 1.0 / (step + 1), "clipped": step % 3 == 0, "lr": 0.1}
+
+
+def record(writer: RunWriter, rows: Rows, *, tensors: bool = True) -> RunWriter:
+    rng = np.random.default_rng(len(rows))
+    for row in rows:
+        writer.append(row, {"grad_norm": rng.standard_normal(2).astype(np.float32)} if tensors else {})
+    assert writer.flush()
+    return writer
+
+
+def begin(root: Path, rows: Rows | int = 400, name: str = "run", disk: Disk | None = None) -> RunWriter:
+    writer = RunWriter.create(root, name, {}, PARAMETERS, disk=disk)
+    return record(writer, [step_row(step) for step in range(rows)] if isinstance(rows, int) else rows)
+
+
+def resumed(path: Path, first: int, last: int) -> RunWriter:
+    return record(RunWriter.resume(path, {}, PARAMETERS), [step_row(step) for step in range(first, last)])
+
+
+def settled(writer: RunWriter) -> RunWriter:
+    """Wait until the writer's keeper has sealed what is full, and said how it is doing."""
+    for _ in range(500):
+        logs = list(writer.path.glob(f"active-{writer.session}-*"))
+        if len(logs) == 1 and (writer.path / f"health-{writer.session}.json").exists():
+            return writer
+        time.sleep(0.01)
+    raise AssertionError("the keeper never came to rest")
+
+
+def killed(writer: RunWriter, root: Path) -> Path:
+    """A copy of a run under way: what its process would leave if it were killed now."""
+    path = root / settled(writer).path.name
+    shutil.copytree(writer.path, path)
+    writer.close("stopped")
+    return path
+
+
+def flip(path: Path, column: str) -> None:
+    """Break one bit of a column's bytes in a segment."""
+    place = pa.parquet.ParquetFile(path).metadata.row_group(0)
+    (chunk,) = (place.column(i) for i in range(place.num_columns) if place.column(i).path_in_schema == column)
+    data = bytearray(path.read_bytes())
+    data[chunk.data_page_offset + chunk.total_compressed_size - 1] ^= 1
+    path.write_bytes(data)
+
+
+def only_segment(run: Path, table: str = "steps") -> Path:
+    (path,) = (run / table).iterdir()
+    return path
+
+
+def info(path: Path, capsys: Capture, code: int = 0) -> tuple[str, dict[str, Any]]:
+    """What ``gradlens info`` says, to people and to machines."""
+    assert main(["info", str(path)]) == code
+    text = capsys.readouterr().out
+    assert main(["info", str(path), "--json"]) == code
+    return text, json.loads(capsys.readouterr().out)
+
+
+class FullDisk(Disk):
+    """A disk that takes nothing while it is full."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.full = False
+
+    def append(self, handle: int, data: bytes) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        super().append(handle, data)
+
+
+def lossy(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run whose disk was full for a while: rows 100 to 599 waited, and most were dropped."""
+    monkeypatch.setattr("gradlens.store.writer.MOST_ROWS", 16)
+    disk = FullDisk()
+    writer = RunWriter.create(root, "full disk", {}, PARAMETERS, disk=disk)
+    for step in range(600):
+        disk.full = step >= 100
+        writer.append(step_row(step), {})
+        assert step >= 100 or writer.flush()
+    disk.full = False
+    writer.close("finished")
+    return writer.path
+
+
+# ---- info ------------------------------------------------------------------------------------------------------------
+
+
+def test_info_says_what_is_on_disk(tmp_path: Path, capsys: Capture, small_logs: None) -> None:
+    writer = settled(begin(tmp_path))
+    run = gradlens.open_run(writer.path)
+    text, entries = info(writer.path, capsys)
+    taken = run.footprint
+    assert (entries["segments"], entries["logs"]) == (taken.segments, taken.logs) == (8, 1)
+    assert entries["bytes"] == taken.bytes
+    assert entries["points"] == taken.points == 400 * (4 + 2)  # scalars but for the step, and two tensors
+    assert entries["bytes_per_point"] == pytest.approx(taken.bytes / taken.points)
+    assert f"on disk           8 segments, 1 active log, {taken.bytes:,} bytes" in text
+    assert f"numbers           2,400 recorded, {taken.bytes / taken.points:.1f} bytes each" in text
+    assert "rows lost         none" in text
+    assert "status            running" in text
+    assert "session 0" not in text  # there is but one
+    writer.close("finished")
+
+
+def test_info_names_each_session(tmp_path: Path, capsys: Capture) -> None:
+    path = begin(tmp_path, 300).path
+    resumed(path, 200, 250).close("stopped")
+    third = settled(resumed(path, 220, 260))
+    text, entries = info(path, capsys)
+    assert "session 0         from step 0, 300 rows, never closed" in text
+    assert "session 1         from step 200, 50 rows, stopped" in text
+    assert "session 2         from step 220, 40 rows, running" in text
+    told = [(each["number"], each["first_step"], each["rows"], each["closed"]) for each in entries["sessions"]]
+    assert told == [(0, 0, 300, None), (1, 200, 50, "stopped"), (2, 220, 40, None)]
+    third.close("finished")
+
+
+def test_info_names_rows_that_the_disk_did_not_take(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = lossy(tmp_path, monkeypatch)
+    text, entries = info(path, capsys, code=1)
+    lost = 600 - entries["steps"]
+    assert entries["lost"] == entries["sessions"][0]["lost"] == lost > 400
+    assert f"rows lost         {lost:,} of 600" in text
+    said = f"{lost:,} rows lost while recording: OSError: [Errno 28] No space left on device."
+    assert entries["problems"] == [said]
+    assert said in " ".join(text.split())
+
+
+def test_info_says_which_session_lost_rows(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = lossy(tmp_path, monkeypatch)
+    resumed(path, 600, 610).close("finished")
+    text, _ = info(path, capsys, code=1)
+    folded = " ".join(text.split())
+    assert "rows, finished; " in folded
+    assert "lost (OSError: [Errno 28] No space left on device) session 1 from step 600, 10 rows, finished" in folded
+
+
+@pytest.mark.parametrize("table", ["steps", "tensors"])
+def test_info_reads_every_byte(tmp_path: Path, capsys: Capture, write_run: WriteRun, table: str) -> None:
+    run = write_run(steps=50, lr=np.ones(50))
+    flip(only_segment(run.path, table), "lr" if table == "steps" else "max")  # neither is read for any summary
+    assert gradlens.open_run(run.path).problems == ()
+    text, entries = info(run.path, capsys, code=1)
+    assert "do not match their checksum" in " ".join(text.split())
+    assert len(entries["problems"]) == 1
+    assert (entries["segments"], entries["logs"], entries["steps"]) == (2, 0, 50)
+
+
+def test_info_counts_steps_where_their_time_is_damaged(tmp_path: Path, capsys: Capture, write_run: WriteRun) -> None:
+    run = write_run(steps=50)
+    flip(only_segment(run.path), "time")
+    text, entries = info(run.path, capsys, code=1)
+    assert entries["steps"] == 50
+    assert entries["points"] is None
+    assert "numbers           not to be counted while a part is damaged" in text
+
+
+def test_info_says_where_detail_was_thinned(tmp_path: Path, capsys: Capture, small_logs: None) -> None:
+    writer = RunWriter.create(tmp_path, "run", {}, PARAMETERS, max_bytes=1)
+    record(writer, [step_row(step) for step in range(600)]).close("finished")
+    text, entries = info(writer.path, capsys)
+    assert entries["thinned"] == [0, 767]
+    assert "thinned           steps 0 to 767:" in text
+    assert sum(map(len, pa.parquet.read_table(only_segment(writer.path, "tensors"))["values"].to_pylist())) == 0
+    whole, entries = info(begin(tmp_path, 10).path, capsys)
+    assert entries["thinned"] is None
+    assert "thinned" not in whole
+
+
+def test_info_of_a_run_without_rows_is_exit_code_1(tmp_path: Path, capsys: Capture) -> None:
+    writer = RunWriter.create(tmp_path, "run", {}, PARAMETERS)
+    text, entries = info(writer.path, capsys, code=1)
+    assert entries["points"] == entries["segments"] == 0
+    assert entries["bytes_per_point"] is None
+    assert "on disk           0 segments, 0 active logs" in text
+    writer.close("stopped")
+
+
+def test_info_survives_a_time_that_no_calendar_has(write_run: WriteRun, capsys: Capture) -> None:
+    run = write_run(steps=3)
+    entries = json.loads((run.path / "run.json").read_text())
+    (run.path / "run.json").write_text(json.dumps(entries | {"created": 1e300}))
+    assert "recorded          -" in info(run.path, capsys)[0]
+
+
+# ---- compact ---------------------------------------------------------------------------------------------------------
+
+
+def everything(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    run = gradlens.open_run(path)
+    return run.steps(superseded=True), run.tensors("grad_norm")
+
+
+def test_compacting_makes_fewer_files_of_the_same_numbers(tmp_path: Path, capsys: Capture, small_logs: None) -> None:
+    path = killed(begin(tmp_path / "live"), tmp_path)
+    before = everything(path)
+    assert main(["compact", str(path), "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["runs"]
+    assert (told["before"]["segments"], told["before"]["logs"]) == (8, 1)
+    assert (told["after"]["segments"], told["after"]["logs"]) == (2, 0)
+    assert told["after"]["bytes"] == gradlens.open_run(path).bytes < told["before"]["bytes"]
+    assert told["alive"] == []
+    for old, new in zip(before, everything(path), strict=True):
+        pd.testing.assert_frame_equal(old, new)
+
+
+def test_compacting_says_before_and_after(tmp_path: Path, capsys: Capture, small_logs: None) -> None:
+    path = killed(begin(tmp_path / "live"), tmp_path / "dead")
+    assert main(["compact", str(tmp_path / "dead")]) == 0
+    out = capsys.readouterr().out
+    head, line = out.splitlines()[:2]
+    assert head.split() == ["name", "segments", "active", "logs", "bytes", "folder"]
+    assert "8 → 2" in line
+    assert "1 → 0" in line
+    assert line.endswith(str(path))
+    assert "1 run: 7 fewer files, " in out
+    assert main(["compact", str(path)]) == 0
+    assert "1 run: 0 fewer files, 0 fewer bytes." in capsys.readouterr().out
+
+
+def test_a_session_that_lives_is_left_alone_and_said(tmp_path: Path, capsys: Capture, small_logs: None) -> None:
+    path = killed(begin(tmp_path / "live"), tmp_path)
+    writer = settled(resumed(path, 400, 450))
+    while list(path.glob("active-0-*")):  # which the writer seals
+        time.sleep(0.01)
+    assert len(list((path / "steps").iterdir())) > 1
+    log = path / "active-1-0.log"
+    inode = log.stat().st_ino
+    assert main(["compact", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "run: session 1 is being written, and was left alone." in out
+    assert log.stat().st_ino == inode
+    assert len(list((path / "steps").iterdir())) == 1
+    record(writer, [step_row(450)]).close("finished")
+    assert gradlens.open_run(path).series("loss")[0].tolist() == list(range(451))
+
+
+def test_what_is_no_run_is_said_and_the_others_are_compacted(tmp_path: Path, capsys: Capture, small_logs: None) -> None:
+    path = killed(begin(tmp_path / "live"), tmp_path / "dead")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "run.json").write_text("{")
+    wrong = [str(tmp_path / name) for name in ("nowhere", "empty", "broken")]
+    assert main(["compact", *wrong, str(path), str(tmp_path / "dead"), "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert [run["path"] for run in told["runs"]] == [str(path)]  # once, though named twice
+    assert told["runs"][0]["after"]["segments"] == 2
+    for problem, why in zip(told["problems"], ("does not exist", "no runs in", "cannot be read"), strict=True):
+        assert why in problem
+    assert main(["compact", *wrong]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("gradlens: ") == printed.err.count("\n") == 3
+
+
+def test_a_run_that_cannot_be_compacted_keeps_no_other_from_it(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = sorted(begin(tmp_path, 10, name).path for name in "ab")
+    done = []
+
+    def compact_run(path: Path, tick: Callable[[], None]) -> tuple[int, ...]:
+        tick()
+        if path == first:
+            raise OSError(28, "No space left on device")
+        done.append(path)
+        return ()
+
+    monkeypatch.setattr("gradlens.cli.compact.compact_run", compact_run)
+    assert main(["compact", str(tmp_path)]) == 1
+    err = capsys.readouterr().err
+    assert f"gradlens: {first}: not compacted, nothing is lost: [Errno 28] No space left on device" in err
+    assert done == [second]
+
+
+def test_compacting_leaves_damage_to_be_seen(
+    tmp_path: Path, capsys: Capture, small_logs: None, write_run: WriteRun
+) -> None:
+    path = killed(begin(tmp_path / "live"), tmp_path)
+    victim = sorted((path / "steps").iterdir())[1]
+    flip(victim, "loss")
+    assert main(["compact", str(path)]) == 0
+    assert f"what is damaged or lost was left as it is; it is named by: gradlens info {path}" in capsys.readouterr().out
+    assert victim.exists()
+    assert main(["info", str(path)]) == 1
+
+
+# ---- tables ----------------------------------------------------------------------------------------------------------
+
+
+def export(what: str, *arguments: object, code: int = 0) -> None:
+    assert main(["export", what, *map(str, arguments)]) == code
+
+
+def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        head, *rows = csv.reader(file)
+    return head, rows
+
+
+def cell(value: object) -> str:
+    """What a cell must mean, written as simply as can be."""
+    if value is None or value is pd.NA or value is pd.NaT:
+        return ""
+    if isinstance(value, (bool, np.bool_)):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return "'" + value if value[:1] in tuple("=+-@\t\r") else value
+    return repr(float(value))  # type: ignore[arg-type]
+
+
+def meant(cells: list[str], truth: list[object]) -> bool:
+    """Whether the cells of a column say the values, numbers to the last bit."""
+    said = [
+        repr(float(text))
+        if text and isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        else text
+        for text, value in zip(cells, truth, strict=True)
+    ]
+    return said == [cell(value) for value in truth]
+
+
+def values_of(table: pa.Table) -> dict[str, list[object]]:
+    return {name: table[name].to_pylist() for name in table.column_names}
+
+
+def steps_of(run: Run, *, superseded: bool = False) -> dict[str, list[object]]:
+    """The step table by another way than the exporter's, nulls kept."""
+    parts = [pa.parquet.read_table(path) for path in sorted((run.path / "steps").iterdir())]
+    table = pa.concat_tables(parts, promote_options="default").sort_by([(k, "ascending") for k in ("step", "session")])
+    frame = run.steps(superseded=superseded)
+    rows = list(zip(table["step"].to_pylist(), table["session"].to_pylist(), table["seq"].to_pylist(), strict=True))
+    wanted = list(zip(frame["step"], frame["session"], frame["seq"], strict=True))
+    found = {name: table.take([rows.index(each) for each in wanted])[name].to_pylist() for name in run.columns}
+    return found | ({"superseded": frame["superseded"].tolist()} if superseded else {})
+
+
+numbers = st.floats(allow_nan=True, allow_infinity=True, width=64)
+logged = st.dictionaries(st.sampled_from(["loss", "accuracy", "=1+1", "naïve, name", "clipped"]), numbers, max_size=4)
+
+
+@settings(max_examples=25)
+@given(turns=st.lists(st.tuples(st.integers(0, 12), st.lists(logged, min_size=1, max_size=12)), min_size=1, max_size=3))
+def test_every_number_is_in_the_table(
+    tmp_path_factory: pytest.TempPathFactory, turns: list[tuple[int, list[dict[str, float]]]]
+) -> None:
+    root = tmp_path_factory.mktemp("export")
+    writer: RunWriter | None = None
+    for first, logs in turns:
+        if writer is None:
+            writer = RunWriter.create(root, "run", {}, PARAMETERS)
+        else:
+            writer = RunWriter.resume(writer.path, {}, PARAMETERS)
+        for step, row in enumerate(logs, first):
+            typed = {name: value == value if name == "clipped" else value for name, value in row.items()}
+            writer.append({"step": step, "clip_source": "declared", **typed}, {})
+        writer.close("finished")
+    assert writer is not None
+    run = gradlens.open_run(writer.path)
+    for options in ([], ["--superseded"]):
+        truth = steps_of(run, superseded=bool(options))
+        export("csv", run.path, "--out", root / "a.csv", "--force", *options)
+        export("parquet", run.path, "--out", root / "a.parquet", "--force", *options)
+        head, rows = read_csv(root / "a.csv")
+        assert head == [cell(name) for name in truth]
+        for place, column in enumerate(truth.values()):
+            assert meant([row[place] for row in rows], column)
+        table = pa.parquet.read_table(root / "a.parquet")
+        assert table.column_names == list(truth)
+        for name, column in truth.items():
+            assert [cell(value) for value in table[name].to_pylist()] == [cell(value) for value in column]
+
+
+def test_cells_are_as_promised(tmp_path: Path) -> None:
+    odd = [-0.0, 5e-324, 1.7976931348623157e308, 0.1, 1 / 3, 1e22, np.nan, np.inf, -np.inf, None]
+    writer = begin(tmp_path, [{"step": step, "x": value} for step, value in enumerate(odd)])
+    writer.close("finished")
+    export("csv", writer.path, "--out", tmp_path / "a.csv")
+    head, rows = read_csv(tmp_path / "a.csv")
+    assert head == ["step", "session", "seq", "x"]
+    texts = [row[3] for row in rows]
+    assert texts[-4:] == ["nan", "inf", "-inf", ""]
+    assert [struct.pack("<d", float(text)) for text in texts[:6]] == [struct.pack("<d", value) for value in odd[:6]]
+    assert rows[0][:3] == ["0", "0", "0"]
+
+
+def test_names_are_no_formulas(tmp_path: Path) -> None:
+    risky = ["=1+1", "+1", "-1", "@x", "\tx", "\rx", 'a"b,c\nd', "plain"]
+    row: dict[str, Any] = {"step": 0, **dict.fromkeys(risky, -1.0)}
+    for name in risky:
+        begin(tmp_path / "root", [row], name).close("finished")
+    export("csv", tmp_path / "root", "--out", tmp_path / "a.csv")
+    head, rows = read_csv(tmp_path / "a.csv")
+    assert set(head[5:]) == {cell(name) for name in risky}
+    assert not [name for name in head if name[:1] in tuple("=+-@\t\r")]
+    assert {row[1] for row in rows} == {cell(name) for name in risky}
+    assert {text for row in rows for text in row[5:]} == {"-1"}  # a number is no text
+    export("csv", tmp_path / "root", "--tensors", "grad_norm", "--out", tmp_path / "t.csv")
+    assert {row[3] for row in read_csv(tmp_path / "t.csv")[1]} == {"'=a.weight", "b"}
+    export("parquet", tmp_path / "root", "--out", tmp_path / "a.parquet")
+    assert set(risky) < set(pa.parquet.read_table(tmp_path / "a.parquet").column_names)  # Parquet has no formulas
+
+
+def test_rows_say_of_which_run_they_are(tmp_path: Path, capsys: Capture) -> None:
+    paths = [begin(tmp_path / "root", 3, "one").path, begin(tmp_path / "root", 2, "two").path]
+    export("csv", *reversed(paths), paths[0], "--out", tmp_path / "a.csv", "--json")
+    told = json.loads(capsys.readouterr().out)
+    head, rows = read_csv(tmp_path / "a.csv")
+    assert head[:3] == ["run_id", "name", "step"]
+    assert head == told["columns"]
+    assert [row[:3] for row in rows] == [
+        *([paths[1].name, "two", str(step)] for step in range(2)),
+        *([paths[0].name, "one", str(step)] for step in range(3)),
+    ]
+    assert (told["rows"], told["bytes"], told["format"]) == (5, (tmp_path / "a.csv").stat().st_size, "csv")
+    assert [(run["name"], run["rows"]) for run in told["runs"]] == [("two", 2), ("one", 3)]
+    export("csv", paths[0], "--out", tmp_path / "b.csv")
+    assert read_csv(tmp_path / "b.csv")[0][:2] == ["step", "session"]
+    assert (
+        capsys.readouterr().out
+        == f"{tmp_path / 'b.csv'}: 3 rows, 7 columns, {(tmp_path / 'b.csv').stat().st_size} bytes\n"
+    )
+
+
+def test_logged_names_that_the_table_needs_are_told_apart(tmp_path: Path) -> None:
+    begin(tmp_path / "root", [{"step": 0, "name": 1.0, "run_id": 2.0, "superseded": 3.0}], "one")
+    begin(tmp_path / "root", [{"step": 0, "other": 4.0}], "two")
+    export("csv", tmp_path / "root", "--superseded", "--out", tmp_path / "a.csv")
+    head, rows = read_csv(tmp_path / "a.csv")
+    tail = ["name (logged)", "other", "run_id (logged)", "superseded (logged)", "superseded"]
+    assert head == ["run_id", "name", "step", "session", "seq", *tail]
+    assert sorted(row[1:3] + row[5:] for row in rows) == [
+        ["one", "0", "1", "", "2", "3", "false"],
+        ["two", "0", "", "4", "", "", "false"],
+    ]
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_tensors_are_those_of_the_run(tmp_path: Path, small_logs: None, closed: bool) -> None:
+    path = begin(tmp_path, 700).path
+    resumed(path, 333, 500).close("stopped")  # in the middle of a block
+    last = resumed(path, 450, 640)
+    if closed:
+        last.close("finished")
+    frame = gradlens.open_run(path).tensors("grad_norm")
+    assert frame["step"].tolist() == sorted([*range(640)] * 2)
+    for form in ("csv", "parquet"):
+        export(form, path, "--tensors", "grad_norm", "--out", tmp_path / f"a.{form}")
+    head, rows = read_csv(tmp_path / "a.csv")
+    assert head == ["step", "parameter", "value"]
+    assert [int(row[0]) for row in rows] == frame["step"].tolist()
+    assert [row[1].lstrip("'") for row in rows] == frame["name"].tolist()
+    assert np.array_equal(np.array([float(row[2]) for row in rows]), frame["value"].to_numpy(np.float64))
+    table = pa.parquet.read_table(tmp_path / "a.parquet")
+    assert table["value"].to_numpy().tobytes() == frame["value"].to_numpy().tobytes()
+    last.close("finished")
+
+
+def test_tensors_that_were_thinned_are_told_of(tmp_path: Path, capsys: Capture, small_logs: None) -> None:
+    writer = RunWriter.create(tmp_path, "thin", {}, PARAMETERS, max_bytes=1)
+    record(writer, [step_row(step) for step in range(300)]).close("finished")
+    export("csv", writer.path, "--tensors", "grad_norm", "--out", tmp_path / "a.csv")
+    assert "gradlens: thin: steps 0 to 511 have 256-step summaries" in capsys.readouterr().err
+
+
+# ---- whole, or not at all --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_file_that_is_there_is_left_as_it_is(tmp_path: Path, capsys: Capture, form: str) -> None:
+    path, out = begin(tmp_path / "root", 3).path, tmp_path / "table"
+    out.write_text("thesis")
+    export(form, path, "--out", out, code=1)
+    err = capsys.readouterr().err
+    assert err == f"gradlens: {out} exists and is left as it is; name another --out, or replace it with --force.\n"
+    assert out.read_text() == "thesis"
+    export(form, path, "--out", out, "--force")
+    assert out.read_bytes()[:4] == (b"step" if form == "csv" else b"PAR1")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device"), SystemExit])
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+@pytest.mark.parametrize("there", [True, False])
+def test_an_interrupted_export_leaves_no_half_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Any, form: str, there: bool
+) -> None:
+    path, out = begin(tmp_path / "root").path, tmp_path / "out" / "table"
+    out.parent.mkdir()
+    if there:
+        out.write_text("the old one")
+    monkeypatch.setattr(export_rows, "SLICE_ROWS", 100)
+    monkeypatch.setattr("gradlens.cli.table_files._PIECE", 10)
+    monkeypatch.setattr("gradlens.cli.table_files._GROUP_ROWS", 100)
+    seen = []
+
+    def interrupted(self: export_rows.Slices) -> Iterator[pa.Table]:
+        for part in whole(self):
+            seen.append([file.stat().st_size for file in out.parent.iterdir() if file.name.startswith(".")])
+            if len(seen) == 3:
+                raise error
+            yield part
+
+    whole = export_rows.Slices.__iter__
+    monkeypatch.setattr(export_rows.Slices, "__iter__", interrupted)
+    if error is SystemExit:
+        with pytest.raises(SystemExit):
+            main(["export", form, str(path), "--out", str(out), "--force"])
+    else:
+        export(form, path, "--out", out, "--force", code=130 if error is KeyboardInterrupt else 1)
+    assert seen[2][0] > 0  # it was under way, in a hidden file
+    assert [file.name for file in out.parent.iterdir()] == (["table"] if there else [])
+    assert not there or out.read_text() == "the old one"
+
+
+def test_a_file_that_came_meanwhile_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, out = begin(tmp_path / "root").path, tmp_path / "table"
+    monkeypatch.setattr("gradlens.cli.export_tables._watched", lambda slices, *_: [out.write_text("thesis")][:0])
+    export("csv", path, "--out", out, code=1)
+    assert out.read_text() == "thesis"
+    assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["{tmp}/empty"], "no runs in {tmp}/empty; give a run folder, or the folder that your recorder writes to."),
+        (["{tmp}/nowhere"], "nowhere does not exist"),
+        (
+            ["{tmp}/root", "--tensors", "param_norm"],
+            "expected per-tensor param_norm in 'run'; found none, and wrote not",
+        ),
+        (["{tmp}/none"], "expected readable rows in 'none'; found none, and wrote nothing."),
+        (["{tmp}/root", "--out", "{tmp}"], "{tmp} is a folder; expected a file to write to"),
+    ],
+)
+def test_failures_are_one_line_and_write_nothing(
+    tmp_path: Path, capsys: Capture, arguments: list[str], why: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    begin(tmp_path / "root", 3).close("finished")
+    writer = RunWriter.create(tmp_path / "none", "none", {}, PARAMETERS)
+    before = sorted(tmp_path.rglob("*.csv"))
+    given = [argument.format(tmp=tmp_path) for argument in arguments]
+    assert main(["export", "csv", "--out", str(tmp_path / "out.csv"), *given]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("gradlens: ")
+    assert err.count("\n") == 1
+    assert why.format(tmp=tmp_path) in err
+    assert sorted(tmp_path.rglob("*.csv")) == before
+    writer.close("stopped")
+
+
+def test_superseded_tensors_are_wrong_use(tmp_path: Path, capsys: Capture) -> None:
+    export("csv", tmp_path, "--out", tmp_path / "a", "--tensors", "grad_norm", "--superseded", code=2)
+    assert "give one of the two" in capsys.readouterr().err
+
+
+# ---- damage ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_column_is_empty_and_named_and_the_others_are_whole(
+    tmp_path: Path, capsys: Capture, small_logs: None
+) -> None:
+    path = killed(begin(tmp_path / "live", 280), tmp_path)
+    flip(sorted((path / "steps").iterdir(), key=lambda p: int(p.name.split("-")[2]))[1], "loss")
+    export("csv", path, "--out", tmp_path / "a.csv", code=1)
+    assert "'loss' do not match their checksum" in capsys.readouterr().err
+    head, rows = read_csv(tmp_path / "a.csv")
+    assert [int(row[0]) for row in rows] == list(range(280))
+    loss, lr = head.index("loss"), head.index("lr")
+    assert [step for step, row in enumerate(rows) if not row[loss]] == list(range(90, 180))
+    assert {row[lr] for row in rows} == {"0.1"}
+
+
+def test_a_damaged_key_leaves_its_rows_out(tmp_path: Path, capsys: Capture, small_logs: None) -> None:
+    path = killed(begin(tmp_path / "live", 280), tmp_path)
+    flip(sorted((path / "steps").iterdir(), key=lambda p: int(p.name.split("-")[2]))[1], "seq")
+    export("csv", path, "--out", tmp_path / "a.csv", code=1)
+    assert "'seq' do not match their checksum" in capsys.readouterr().err
+    assert [int(row[0]) for row in read_csv(tmp_path / "a.csv")[1]] == [*range(90), *range(180, 280)]
+
+
+def test_a_run_that_cannot_be_opened_keeps_no_other_from_the_table(tmp_path: Path, capsys: Capture) -> None:
+    begin(tmp_path / "root", 3, "whole").close("finished")
+    begin(tmp_path / "root", 3, "also whole").close("finished")
+    empty = RunWriter.create(tmp_path / "root", "just begun", {}, PARAMETERS)
+    export("csv", tmp_path / "root", "--out", tmp_path / "a.csv")
+    assert capsys.readouterr().err == "gradlens: just begun: it has no readable rows, and is left out.\n"
+    (tmp_path / "root" / "broken").mkdir()
+    (tmp_path / "root" / "broken" / "run.json").write_text("{")
+    export("csv", tmp_path / "root", "--out", tmp_path / "a.csv", "--force", code=1)
+    assert "broken/run.json cannot be read" in capsys.readouterr().err
+    assert len(read_csv(tmp_path / "a.csv")[1]) == 6
+    empty.close("stopped")
+
+
+# ---- long runs, and runs under way -----------------------------------------------------------------------------------
+
+
+def test_a_long_run_is_never_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = begin(tmp_path, []).path
+    rows, parts = 50_000, 12
+    for part in range(parts):
+        own = np.arange(part * rows, (part + 1) * rows)
+        columns = {"step": own, "session": np.zeros(rows, np.int64), "seq": own}
+        columns |= {name: np.random.default_rng(part).standard_normal(rows) for name in "abcdefg"}
+        segments.write(Disk(), path / "steps", (0, int(own[0]), int(own[-1])), [pa.table(columns)], {})
+    monkeypatch.setattr(Run, "steps", lambda *_, **__: pytest.fail("a data frame of the whole run"))
+    before = pa.total_allocated_bytes()
+    held, lengths = [], []
+    source = export_rows.step_slices(gradlens.open_run(path))
+    for part_ in source:
+        held.append(pa.total_allocated_bytes() - before)
+        lengths.append(part_.num_rows)
+    assert sum(lengths) == source.rows == rows * parts
+    assert max(lengths) <= export_rows.SLICE_ROWS
+    assert max(held) < 3 * rows * 10 * 8  # bytes of three parts of twelve
+
+
+def test_a_long_runs_tensors_are_cut_in_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = begin(tmp_path, 3000).path
+    frame = gradlens.open_run(path).tensors("grad_norm")
+    monkeypatch.setattr(export_rows, "_SLICE_VALUES", 1000)
+    monkeypatch.setattr(export_rows, "SLICE_ROWS", 700)
+    source = export_rows.tensor_slices(gradlens.open_run(path), "grad_norm")
+    parts = list(source)
+    assert max(part.num_rows for part in parts) <= 700
+    assert len(parts) >= 9
+    assert pa.concat_tables(parts)["step"].to_pylist() == frame["step"].tolist()
+    assert source.rows == len(frame)
+
+
+@pytest.mark.parametrize("kind", [None, "grad_norm"])
+def test_a_run_that_is_merged_meanwhile_gives_each_row_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_logs: None, kind: str | None
+) -> None:
+    monkeypatch.setattr(export_rows, "SLICE_ROWS", 50)
+    writer = begin(tmp_path, 1000)
+    run = gradlens.open_run(writer.path)
+    source = export_rows.tensor_slices(run, kind) if kind else export_rows.step_slices(run)
+    looks = []
+
+    def take(path: Path) -> snapshot.Snapshot:
+        looks.append(path)
+        if len(looks) < 3:
+            raise FileNotFoundError(path / "active-0-0.log")  # sealed between the listing and the reading
+        return whole(path)
+
+    whole = snapshot.take
+    monkeypatch.setattr(snapshot, "take", take)
+    steps = []
+    for number, part in enumerate(source):
+        if number == 3:
+            writer.close("finished")  # its files make way for one
+        steps += part["step"].to_pylist()
+    assert steps == sorted([*range(1000)] * (2 if kind else 1))
+
+
+def on_a_terminal(arguments: list[str]) -> tuple[int, str]:
+    """Run gradlens with its stderr on a terminal; its exit code and what the terminal got."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gradlens", *arguments],
+        stdout=subprocess.DEVNULL, stderr=theirs, env={**os.environ, "TERM": "xterm"},
+    )  # fmt: skip
+    os.close(theirs)
+    said = b""
+    try:
+        while piece := os.read(ours, 4096):
+            said += piece
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    return process.wait(30), said.decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["export", "csv", "{run}", "--out", "{out}"], ("exporting", "400/400", "rows")),
+        (["compact", "{run}"], ("compacting", "1/1", "runs")),
+        (["info", "{run}"], ("reading every byte",)),
+    ],
+)
+def test_a_terminal_shows_progress(tmp_path: Path, arguments: list[str], said: tuple[str, ...]) -> None:
+    path = begin(tmp_path / "root", name="[red]\x1b[2J").path
+    given = [argument.format(run=path, out=tmp_path / "a.csv") for argument in arguments]
+    code, shown = on_a_terminal(given)
+    assert code == 0
+    for text in said:
+        assert text in shown
+    assert "\x1b[2J" not in shown
+
+
+def test_without_a_terminal_there_is_no_progress(tmp_path: Path, capsys: Capture) -> None:
+    path = begin(tmp_path / "root").path
+    export("csv", path, "--out", tmp_path / "a.csv")
+    assert capsys.readouterr().err == ""
