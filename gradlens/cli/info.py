@@ -11,7 +11,7 @@ from gradlens.cli.on_disk import count, files_of
 from gradlens.cli.output import number, print_entry, print_json, when
 from gradlens.cli.progress import progress
 from gradlens.clipping import describe
-from gradlens.store import Run, RunError, SessionInfo, open_run
+from gradlens.store import Run, SessionInfo, open_run
 
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -43,8 +43,8 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _on_disk(run: Run) -> dict[str, object]:
-    """What a run is on disk, for machines; ``points`` is null where damage keeps them from being counted."""
-    files, points = files_of(run), _points(run)
+    """What a run is on disk, for machines; ``points`` are the numbers that can be read."""
+    files, points = files_of(run), run.footprint.points
     return {
         **asdict(files),
         "points": points,
@@ -53,13 +53,6 @@ def _on_disk(run: Run) -> dict[str, object]:
         "lost": sum(session.lost for session in run.sessions),
         "thinned": run.thinned,
     }
-
-
-def _points(run: Run) -> int | None:
-    try:
-        return run.footprint.points
-    except RunError:
-        return None
 
 
 def _entries(run: Run) -> list[tuple[str, str]]:
@@ -92,7 +85,7 @@ def _entries(run: Run) -> list[tuple[str, str]]:
 
 
 def _disk_entries(run: Run) -> list[tuple[str, str]]:
-    files, points, sessions, thinned = files_of(run), _points(run), run.sessions, run.thinned
+    files, points, sessions, thinned = files_of(run), run.footprint.points, run.sessions, run.thinned
     each = f", {files.bytes / points:.1f} bytes each" if points else ""
     lost = sum(session.lost for session in sessions)
     turns = [
@@ -101,7 +94,7 @@ def _disk_entries(run: Run) -> list[tuple[str, str]]:
     ]
     entries = [
         ("on disk", str(files)),
-        ("numbers", "not to be counted while a part is damaged" if points is None else f"{points:,} recorded{each}"),
+        ("numbers", f"{points:,} readable{each}"),
         *(turns if len(turns) > 1 else ()),
         ("rows lost", f"{lost:,} of {lost + sum(session.rows for session in sessions):,}" if lost else "none"),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gradlens.store import layout
 from gradlens.store.errors import RunError
 from gradlens.store.layout import BLOCK
+from gradlens.store.pages import Group
 from gradlens.store.segments import Segment, TooMuchError
 from gradlens.store.snapshot import Snapshot
 from gradlens.store.tables import TENSOR_SCHEMA, tensors_table
@@ -102,11 +103,12 @@ def read_tensors(segment: Segment, kind: str, low: int, high: int, columns: Sequ
     """
     places = {name: place for place, name in enumerate(segment.columns)}
 
-    def wanted(group: Any) -> bool:
-        kinds, parameters = (group.column(places[name]).statistics for name in ("kind", "parameter"))
-        if kinds is None or parameters is None or not (kinds.has_min_max and parameters.has_min_max):
+    def wanted(group: Group) -> bool:
+        kinds, parameters = (group.chunks[places[name]].bounds for name in ("kind", "parameter"))
+        if kinds is None or parameters is None:
             return True
-        return bool(kinds.min <= kind <= kinds.max and parameters.min < high and parameters.max >= low)
+        first, last = (int.from_bytes(bound, "little", signed=True) for bound in parameters)
+        return kinds[0] <= kind.encode() <= kinds[1] and first < high and last >= low
 
     names = segment.columns if columns is None else (*columns, "kind", "parameter")
     table = segment.read(names, wanted)

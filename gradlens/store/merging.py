@@ -25,7 +25,7 @@ from gradlens.store.tables import TENSOR_SCHEMA, column_order, column_type
 
 MERGED_BYTES: Final = 256 << 20
 GROUP_BYTES: Final = 256 << 20
-GROUP_VALUES: Final = 1 << 20
+GROUP_VALUES: Final = 1 << 18
 """Tensor values in a row group: what reading one tensor's series decodes at least."""
 
 Tick = Callable[[], None]

@@ -85,7 +85,7 @@ def _tensor_groups(groups: Sequence[Group], session: int) -> Iterator[pa.Table]:
 
 
 def _by_values(table: pa.Table) -> Iterator[pa.Table]:
-    """A table of one kind in pieces of about a million values."""
+    """A table of one kind in pieces of so many values."""
     ends = np.cumsum(pc.list_value_length(table["values"]).to_numpy())
     start = 0
     while start < table.num_rows:

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -44,7 +44,6 @@ _MAX_FILE = 1 << 30
 _MAX_TAIL = 32 << 20
 _MAX_HEAD = 4 << 20
 _MAX_FOOTER = 16 << 20
-_PLAIN_FOOTER = 1 << 20  # no larger one takes much memory, whatever is in it
 _MAX_LIST = 1 << 16  # columns, or row groups
 _MAX_VALUES = 1 << 24  # in one column chunk
 _MAX_TEXT = 1 << 28  # bytes of text, once each row has its own
@@ -254,15 +253,6 @@ class TooMuchError(RunError):
     """More numbers are asked for than memory should hold."""
 
 
-class _Chunk(NamedTuple):
-    """What a footer says of a column chunk."""
-
-    offset: int
-    length: int
-    values: int
-    rows: int
-
-
 @dataclass(frozen=True, slots=True)
 class _Head:
     """What a segment says of itself: its index, or its footer where it has none.
@@ -273,7 +263,7 @@ class _Head:
     rows: int
     names: tuple[str, ...]
     entries: Mapping[str, Any]
-    chunks: NDArray[np.void] | None
+    chunks: NDArray[np.void]
     damage: dict[str, None] = field(default_factory=dict)
 
 
@@ -285,15 +275,10 @@ class _Footer:
         checked: chunks that were found to be what the index says.
     """
 
-    metadata: pq.FileMetaData
+    metadata: pq.FileMetaData  # to be given to Arrow only: asking it of a column may end the process
     schema: pa.Schema
+    groups: Sequence[pages.Group]
     checked: set[int] = field(default_factory=set)
-
-    def chunk(self, group: int, place: int) -> _Chunk:
-        """One column of one row group."""
-        metadata = self.metadata.row_group(group)
-        column = metadata.column(place)
-        return _Chunk(*_place(column), column.num_values, metadata.num_rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,20 +346,25 @@ class Segment:
         steps = self.steps() if "step" in self.columns else np.empty(0, np.int64)
         return int(steps.min()) if len(steps) else None
 
+    @property
+    def dense(self) -> range | None:
+        """Its steps, if they are consecutive."""
+        entries = self._head.entries
+        return range(entries["first_step"], entries["first_step"] + self.rows) if entries.get("dense") else None
+
     def steps(self) -> NDArray[np.int64]:
         """(rows,) the steps, ascending as they were written."""
-        entries = self._head.entries
-        if entries.get("dense"):
-            return np.arange(entries["first_step"], entries["first_step"] + self.rows)
+        if self.dense is not None:
+            return np.arange(self.dense.start, self.dense.stop)
         steps: NDArray[np.int64] = self.read(["step"])["step"].to_numpy()
         return steps
 
-    def read(self, columns: Sequence[str], groups: Callable[[Any], bool] | None = None) -> pa.Table:
+    def read(self, columns: Sequence[str], groups: Callable[[pages.Group], bool] | None = None) -> pa.Table:
         """Those of the named columns that it has.
 
         Args:
             columns: which to read.
-            groups: which row groups, by their metadata; all if None.
+            groups: which row groups, by what the footer says of them; all if None.
 
         Raises:
             RunError: if a column's bytes do not match the index, or are no Parquet.
@@ -383,8 +373,7 @@ class Segment:
         footer, names = self._footer, [name for name in self.columns if name in columns]
         places = [self.columns.index(name) for name in names]
         with self._reading(), files.opened(self.path) as (file, _):
-            every = range(footer.metadata.num_row_groups)
-            chosen = [group for group in every if groups is None or groups(footer.metadata.row_group(group))]
+            chosen = [number for number, group in enumerate(footer.groups) if groups is None or groups(group)]
             values = sum(self._check(file, group, place) for group in chosen for place in places)
             if values > _MAX_READ[self.table]:
                 sentence = f"{self.path} has {values:,} of the numbers asked for, too many to read at once."
@@ -420,20 +409,22 @@ class Segment:
     def _summarised(self, column: str) -> Summaries:
         if column not in self.columns or self._footer.schema.field(column).type == pa.string():
             return np.empty(0, SUMMARY)
-        return summarise(*self.values(column))
+        steps, values = self.values(column)
+        return summarise(np.asarray(steps), values)
 
-    def values(self, column: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """(n,) steps and (n,) values of a column, nulls left out.
+    def values(self, column: str) -> tuple[NDArray[np.int64] | range, NDArray[np.float64]]:
+        """(n,) steps, a range where they are consecutive, and (n,) values of a column, nulls left out.
 
         Raises:
             RunError: as :meth:`read`.
             FileNotFoundError: if the file is gone.
         """
-        steps = self.steps()
         array = self.read([column])[column]
-        present = array.is_valid().to_numpy() if array.null_count else None
         values = array.cast(pa.float64(), safe=False).to_numpy()
-        return (steps, values) if present is None else (steps[present], values[present])
+        if not array.null_count:
+            return self.steps() if self.dense is None else self.dense, values
+        present = array.is_valid().to_numpy()
+        return self.steps()[present], values[present]
 
     def check(self) -> None:
         """Read everything once.
@@ -445,7 +436,7 @@ class Segment:
         with self._reading(), files.opened(self.path) as (file, _):
             if files.read(file, 0, 4) != b"PAR1":
                 raise self._broken("is damaged: it does not begin as a Parquet file does")
-            for group in range(self._footer.metadata.num_row_groups):
+            for group in range(len(self._footer.groups)):
                 for place in range(len(self.columns)):
                     self._check(file, group, place)
         for column in self._head.entries.get("pyramids", {}):
@@ -460,15 +451,15 @@ class Segment:
         """How many values a column chunk holds: if it is what the index says, and will not unfold to more than that."""
         footer, index = self._footer, self._head.chunks
         which = group * len(self.columns) + place
-        chunk = footer.chunk(group, place)
+        rows, chunk = footer.groups[group].num_rows, footer.groups[group].chunks[place]
         if which in footer.checked:
             return chunk.values
         each = BLOCK + 1 if pa.types.is_list(footer.schema.field(place).type) else 1
         room = 16 * chunk.values + (32 << 20)
-        if not 0 <= chunk.values <= min(each * chunk.rows, _MAX_VALUES) or not 0 <= chunk.length <= room:
-            raise self._broken(f"claims {chunk.values:,} values in {chunk.rows:,} rows")
+        if not 0 <= chunk.values <= min(each * rows, _MAX_VALUES) or not 0 <= chunk.length <= room:
+            raise self._broken(f"claims {chunk.values:,} values in {rows:,} rows")
         data = files.read(file, chunk.offset, chunk.length) if chunk.offset >= 4 else b""
-        known = None if index is None else index[which]
+        known = index[which] if len(index) else None
         if known is not None and (known["offset"], known["length"]) != chunk[:2]:
             raise self._broken("cannot be read as a gradlens segment: its index does not fit its columns")
         if len(data) != chunk.length or (known is not None and zlib.crc32(data) != known["crc"]):
@@ -569,7 +560,7 @@ def _head(path: Path, name: SegmentName, table: str, stamp: files.Stamp) -> _Hea
     def parse(_: bytes, index: bytes | None) -> _Head:
         if index is None:
             footer = _answer(_footer, path, name, table, stamp)
-            return _Head(footer.metadata.num_rows, tuple(footer.schema.names), {}, None)
+            return _Head(footer.metadata.num_rows, tuple(footer.schema.names), {}, np.empty(0, _CHUNK))
         return _index(index, stamp[2])
 
     found = _parsed(path, name, stamp, parse)
@@ -636,30 +627,26 @@ def _ends(path: Path, name: SegmentName, file: io.FileIO, size: int) -> tuple[by
 
 
 def _parse_footer(path: Path, table: str, size: int, data: bytes, head: _Head | None) -> _Footer:
-    if len(data) > _PLAIN_FOOTER:
-        pages.check_footer(data)
+    groups = pages.groups_in(data)
     try:
         parquet = pq.ParquetFile(pa.BufferReader(b"PAR1" + data), thrift_container_size_limit=_MAX_LIST)
     except OSError as error:  # says nothing of the disk: the bytes are in memory
         raise ValueError(error) from error
     metadata, schema = parquet.metadata, parquet.schema_arrow
-    names, groups = tuple(schema.names), metadata.num_row_groups
+    names = tuple(schema.names)
     fitting = schema.equals(PARAMETER_SCHEMA) if table == _PARAMETERS else fits(schema, table)
     if len(names) != metadata.num_columns or len(set(names)) < len(names) or not fitting:
         raise RunError(f"{path} holds no records of its kind, whatever its name says; it is ignored.")
-    counts = [metadata.row_group(group).num_rows for group in range(groups)]
-    if min(counts, default=0) < 0 or sum(counts) != metadata.num_rows:
+    rows = [group.num_rows for group in groups]
+    lengths = [chunk.length for group in groups for chunk in group.chunks]
+    whole = all(len(group.chunks) == len(names) for group in groups) and len(groups) == metadata.num_row_groups
+    if not whole or min(rows, default=0) < 0 or sum(rows) != metadata.num_rows:
         raise ValueError("its footer does not fit the file")
-    footer = _Footer(metadata, schema)
-    if head is None:
-        lengths = [footer.chunk(group, place).length for group in range(groups) for place in range(len(names))]
-    else:
-        lengths = head.chunks["length"].tolist() if head.chunks is not None else []
-        if (names, metadata.num_rows) != (head.names, head.rows) or len(lengths) != groups * len(names):
-            raise ValueError("its index does not fit its columns")
     if min(lengths, default=0) < 0 or sum(lengths) > size:
-        raise ValueError("its footer does not fit the file")
-    return footer
+        raise ValueError("its columns do not fit the file")
+    if head is not None and (names, metadata.num_rows, len(lengths)) != (head.names, head.rows, len(head.chunks)):
+        raise ValueError("its index does not fit its columns")
+    return _Footer(metadata, schema, groups)
 
 
 def _index(data: bytes, size: int) -> _Head:

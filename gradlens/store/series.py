@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gradlens.store import layout, pyramid, snapshot
+from gradlens.store import layout, pyramid
 from gradlens.store.errors import RunError
 from gradlens.store.layout import BLOCK
 from gradlens.store.pyramid import Summaries
@@ -16,6 +18,7 @@ from gradlens.store.snapshot import Snapshot
 from gradlens.store.tables import column_order, steps_table
 
 Series = tuple[NDArray[np.int64], NDArray[np.float64]]
+Stretch = tuple[NDArray[np.int64] | range, NDArray[np.float64]]
 KEYS = ("step", "session", "seq")
 
 
@@ -35,18 +38,21 @@ def rows(found: Snapshot) -> int:
 
 def series(found: Snapshot, name: str) -> Series:
     """One series: see :meth:`gradlens.store.Run.series`."""
-    steps: list[NDArray[np.int64]] = []
+    steps: list[NDArray[np.int64] | range] = []
     values: list[NDArray[np.float64]] = []
     for session in found.sessions:
         limit = found.limit(session)
         for step, value in _stretches(found, session, name):
-            below = snapshot.only_below(step, limit)
-            steps.append(step if below is None else step[below])
+            below = None if limit == float("inf") else np.asarray(step) < limit
+            steps.append(step if below is None else np.asarray(step)[below])
             values.append(value if below is None else value[below])
     if not steps:
         return np.empty(0, np.int64), np.empty(0)
-    step = steps[0] if len(steps) == 1 else np.concatenate(steps)
     value = values[0] if len(values) == 1 else np.concatenate(values)
+    ranges = [part for part in steps if isinstance(part, range)]
+    if len(ranges) == len(steps) and all(one.stop == other.start for one, other in pairwise(ranges)):
+        return np.arange(ranges[0].start, ranges[-1].stop), value
+    step = np.concatenate([np.arange(part.start, part.stop) if isinstance(part, range) else part for part in steps])
     if (step[1:] > step[:-1]).all():
         return step, value
     order = np.argsort(step, kind="stable")  # of a step written twice, the later row
@@ -54,9 +60,9 @@ def series(found: Snapshot, name: str) -> Series:
     return step[newest], value[newest]
 
 
-def _stretches(found: Snapshot, session: int, name: str) -> list[Series]:
+def _stretches(found: Snapshot, session: int, name: str) -> list[Stretch]:
     """A session's values in the order of its rows; segments that turn out to be broken are left out."""
-    parts: list[Series] = []
+    parts: list[Stretch] = []
     for segment in found.segments(session, layout.STEPS):
         if name in segment.columns:
             try:
@@ -102,7 +108,8 @@ def _summaries_below(segment: Segment, name: str, limit: float) -> Summaries:
     whole = entries[(entries["block"] + 1) * BLOCK <= limit]
     if len(whole) == len(entries) or not (entries["block"] * BLOCK < limit).any():
         return whole
-    step, value = segment.values(name)
+    stretch, value = segment.values(name)
+    step = np.asarray(stretch)
     cut = (step // BLOCK == int(limit) // BLOCK) & (step < limit)
     return np.concatenate([whole, pyramid.summarise(step[cut], value[cut])])
 

@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gradlens.store import files, layout
 from gradlens.store.errors import RunError
@@ -235,8 +234,3 @@ def _outermost(found: Sequence[Segment], problems: list[str]) -> tuple[Segment, 
         elif not before.covers(segment.name):
             problems.append(f"{segment.path} shares rows with {before}, as no two segments do; it is ignored.")
     return tuple(kept)
-
-
-def only_below(steps: NDArray[np.int64], limit: float) -> NDArray[np.bool_] | None:
-    """Which steps are below a limit, None if all are."""
-    return None if limit == float("inf") or len(steps) == 0 or steps.max() < limit else steps < limit

@@ -59,7 +59,6 @@ class RunWriter:
         self._queue: deque[tuple[int, Row, Tensors, int]] = deque()
         self._bytes = 0
         self._seq = 0
-        self._safe = 0  # rows that were written or given up, so far
         self._behind = False
         self._closing = False
         self._forked = False
@@ -138,7 +137,10 @@ class RunWriter:
     # ---- the training's thread ---------------------------------------------------------------------------------------
 
     def append(self, row: Row, tensors: Tensors) -> None:
-        """Hand over one complete step record. Never raises; waits ``patience`` at most, and not again while behind.
+        """Hand over one complete step record. Never raises.
+
+        Waits ``patience`` at most until the rows before it are written, for which they had a whole step; while the disk
+        is behind, not again.
 
         Args:
             row: the scalars of the step, ``step`` among them; None is null.
@@ -153,12 +155,12 @@ class RunWriter:
             if len(self._queue) >= MOST_ROWS or self._bytes >= MOST_BYTES:
                 self.dropped += 1
                 return
+            if self._queue and self._patience and not self._behind:
+                self._behind = not self._written.wait_for(lambda: not self._queue, self._patience)
             size = 8 * len(row) + sum(values.nbytes for values in tensors.values())
             self._queue.append((seq, row, tensors, size))
             self._bytes += size
             self._arrived.notify()
-            if self._patience and not self._behind:
-                self._behind = not self._written.wait_for(lambda: self._safe > seq, self._patience)
 
     def flush(self, timeout: float = 10.0) -> bool:
         """Wait until all rows so far are written; whether they are."""
@@ -233,7 +235,6 @@ class RunWriter:
             self._moving = time.monotonic()
             with self._lock:
                 self._bytes -= self._queue.popleft()[3]
-                self._safe = seq + 1
                 self._behind = self._behind and bool(self._queue)
                 self._written.notify_all()
             if self._session.waiting:

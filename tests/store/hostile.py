@@ -13,7 +13,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from dataclasses import replace as replace_
 from functools import cache
 from pathlib import Path
@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from asking import Answers, Truth, ask, forget, wrong
 
-from gradlens.store import Disk, Run, frames, open_runs, segments, session
+from gradlens.store import Disk, Run, frames, open_runs, pages, segments, session
 from gradlens.store.layout import SegmentName
 from gradlens.store.pyramid import SUMMARY
 from gradlens.store.tables import TENSOR_SCHEMA
@@ -188,6 +188,7 @@ class Column:
     size: int | None = None  # that the footer claims
     offset: int | None = None
     nested: bool = False
+    more: dict[int, Any] = field(default_factory=dict)  # entries of the footer
 
 
 def page(data: bytes, values: int, encoding: int = PLAIN, unfolded: int | None = None) -> bytes:
@@ -250,7 +251,7 @@ def parquet(
             path = [column.name, b"list", b"element"] if column.nested else [column.name]
             about = {1: column.type, 2: [PLAIN, RLE, RLE_DICTIONARY], 3: path, 4: column.codec}
             about |= {5: I64(column.values), 6: I64(size), 7: I64(size), 9: I64(offset + column.dictionary)}
-            about |= {11: I64(offset)} if column.dictionary else {}
+            about |= ({11: I64(offset)} if column.dictionary else {}) | column.more
             chunks.append({2: I64(offset), 3: about})
             if not (shared and group):
                 body.append(column.pages)
@@ -304,8 +305,7 @@ class Parts:
         """A plain Parquet file as the parts of a segment."""
         end = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
         metadata = pq.read_metadata(pa.BufferReader(data))
-        groups = [metadata.row_group(g) for g in range(metadata.num_row_groups)]
-        places = [segments._place(group.column(c)) for group in groups for c in range(metadata.num_columns)]
+        places = [chunk[:2] for group in pages.groups_in(data[end:]) for chunk in group.chunks]
         chunks = np.zeros(len(places), segments._CHUNK)
         for place, (offset, length) in enumerate(places):
             inside = offset >= 0 <= length
@@ -569,6 +569,9 @@ PARAMETER_FILES: dict[str, Callable[[], bytes]] = {
         [_texts(b"a", 1_000_000)], 1_000_000_000, 1000, shared=True
     ),
     "a footer that claims a million columns": lambda: b"PAR1" + footer(million_columns()),
+    "a histogram that does not fit its column": lambda: parquet(
+        [replace_(_texts(b"a", 5), more={16: {2: [I64(1)] * 9, 3: [I64(1)] * 9}})], 5
+    ),
 }
 
 
@@ -734,6 +737,12 @@ BY_HAND: dict[str, Maker] = {
     "places beyond the dictionary": _segment(
         lambda: [*keys(5), replace_(constant(b"loss", 5), pages=_dictionary_of(1, b"\x20\x0a\xff\xff\xff\xff"))], 5
     ),
+    "bounds too short for their type": _segment(
+        lambda: [replace_(column, more={12: {1: b"\1", 2: b"", 5: b"\1", 6: b"\1"}}) for column in keys(5)], 5
+    ),
+    "a histogram that does not fit its column": _segment(
+        lambda: [replace_(column, more={16: {2: [I64(1)] * 9, 3: [I64(1)] * 9}}) for column in keys(5)], 5
+    ),
     "noise in place of pages": _segment(
         lambda: [*keys(5), Column(b"loss", DOUBLE, np.random.default_rng(1).bytes(500), 5)], 5
     ),
@@ -813,7 +822,7 @@ def _with_column(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
 
 
 def _required(table: pa.Table) -> pa.Table:
-    return table.cast(pa.schema([field.with_nullable(False) for field in table.schema]))
+    return table.cast(pa.schema([each.with_nullable(False) for each in table.schema]))
 
 
 TENSOR_TABLES: dict[str, Callable[[], pa.Table]] = {
@@ -849,9 +858,7 @@ def _zeros(rows: int, values: int, groups: int) -> Maker:
 
     def make(root: Path) -> None:
         kinds = {pa.int32(): INT32, pa.int64(): INT64, pa.float32(): FLOAT}
-        flat = [
-            constant(field.name.encode(), rows, kinds[field.type]) for field in TENSOR_SCHEMA if field.type in kinds
-        ]
+        flat = [constant(each.name.encode(), rows, kinds[each.type]) for each in TENSOR_SCHEMA if each.type in kinds]
         columns = [*flat, replace_(_texts(b"grad_norm", rows), name=b"kind")]
         columns += [lists(b"offsets", rows, values, INT32), lists(b"values", rows, values, FLOAT)]
         put(root / "bad", "tensors", Parts.around(parquet(columns, groups * rows, groups)).bytes())
@@ -1211,6 +1218,7 @@ def exercise(name: str, pristine: str, folder: str) -> dict[str, Any]:
     root = Path(folder)
     if not root.exists():
         shutil.copytree(Path(pristine) / "sealed", root / "good")
+    _clear(root)
     shutil.copytree(Path(pristine) / ("live" if name in ON_LOGS else "sealed"), root / "bad")
     CASES[name](root)
     forget()
@@ -1223,17 +1231,22 @@ def exercise(name: str, pristine: str, folder: str) -> dict[str, Any]:
     right = truth(*logged(bad)) if name in ON_LOGS else truth()
     shutil.rmtree(root / "bad", ignore_errors=True)
     untouched = all(intact(run) for name, run in found.items() if name != "bad")
-    for path in root.iterdir():
-        if path.is_symlink() or not path.is_dir():
-            path.unlink()
-        elif path.name != "good":
-            shutil.rmtree(path)
+    _clear(root)
     return {
         "wrong": [] if name in CRAFTED else wrong(bad, right),
         "problems": [*runs.problems, *bad.problems],
         "untouched": untouched and "good" in found,
         "asking": taken,
     }
+
+
+def _clear(root: Path) -> None:
+    """Leave nothing but the good run."""
+    for path in root.iterdir():
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
+        elif path.name != "good":
+            shutil.rmtree(path)
 
 
 def intact(run: Run) -> bool:

@@ -14,12 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from asking import Answers, Truth, ask, forget, wrong
-from hostile import DEEPER, HOSTILE_JSON, Parts, fitting, intact, logged, sample_truth, thrift, truth
+from hostile import DEEPER, HOSTILE_JSON, Parts, fitting, intact, logged, sample_truth, truth
 
-from gradlens.store import Run, open_runs, pages, segments
+from gradlens.store import Run, open_runs, pages
 from gradlens.store.layout import SegmentName
 
 Region = tuple[int, int]
@@ -171,19 +169,17 @@ def _log_regions(data: bytes) -> list[Region]:
 def _parquet_regions(data: bytes) -> list[Region]:
     """Each column chunk's first header, the rest of it, and everything behind them by its parts."""
     found = [(0, 4)]
-    metadata = pq.read_metadata(pa.BufferReader(data))
-    for group in range(metadata.num_row_groups):
-        for column in range(metadata.num_columns):
-            offset, length = segments._place(metadata.row_group(group).column(column))
-            _, end = pages._struct(data, offset, 0)
-            found += [(offset, end - offset), (end, offset + length - end)]
     footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    for group in pages.groups_in(data[footer:]):
+        for chunk in group.chunks:
+            _, end = pages._parsed(data, chunk.offset, pages._PAGE)
+            found += [(chunk.offset, end - chunk.offset), (end, chunk.offset + chunk.length - end)]
     found += [(footer, len(data) - 8 - footer), (len(data) - 8, 8)] * 3
     if data[footer - 4 : footer] == b"GLIX":
         parts = Parts.of(data)
         found += [(offset, 48 * count) for offset, count, _ in parts.head["pyramids"].values()]
         index, head = len(parts.body), len(parts.body) + 8
-        entries = head + int.from_bytes(data[index:head], "little", signed=False) % (1 << 32)
+        entries = head + int.from_bytes(data[index : index + 4], "little")
         found += [(index, 8), (head, entries - head), (entries, footer - 8 - entries), (footer - 8, 8)] * 3
     return [(begin, length) for begin, length in found if length > 0]
 
@@ -191,7 +187,7 @@ def _parquet_regions(data: bytes) -> list[Region]:
 FORMATS: dict[str, Format] = {
     "run.json": Format("sealed", "run.json", (*ANY, *[_entry] * 10), _everywhere),
     "health": Format("sealed", "health-0.json", (*ANY, *[_entry] * 10), _everywhere),
-    "session": Format("resumed", "session-1.json", (*ANY, *[_entry] * 10), _everywhere),
+    "session": Format("resumed", "session-1.json", (*ANY, *[_entry] * 10), _everywhere, ("steps",)),
     "parameters": Format("sealed", "parameters-0.parquet", ANY, _parquet_regions, ("tensors",)),
     "log": Format("live", "active-0-0.log", (*ANY, _reframe, _reframe, _reframe), _log_regions),
     "steps": Format("sealed", "steps/seg-0-0-*.parquet", ANY, _parquet_regions, ("steps",)),
@@ -220,15 +216,15 @@ def mutation(case: tuple[str, str, int], pristine: str, folder: str) -> dict[str
     kind = FORMATS[name]
     data, regions, other, place = _prepared(name, pristine)
     root = Path(folder)
-    if not (root / kind.run).exists():
-        for run in (kind.run, "good"):
-            shutil.copytree(Path(pristine) / ("sealed" if run == "good" else run), root / run)
+    for run, source in (("good", "sealed"), (kind.run, kind.run)):
+        if not (root / run).exists():
+            shutil.copytree(Path(pristine) / source, root / run)
     changed = data
     while changed == data:
         changed = rng.choice(kind.mutators)(data, rng, regions, other)
     changed = reseal(changed) if adversary == "resealed" else changed
     path = root / kind.run / place
-    path.unlink()
+    path.unlink(missing_ok=True)  # it is missing if the process was killed in the case before
     bad = path if adversary == "random" else path.with_name(_fitting_name(path.name, changed))
     bad.write_bytes(changed)
     begin = time.perf_counter()
