@@ -19,7 +19,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gradlens.store import layout, series, snapshot
-from gradlens.store.blocks import read_tensors
 from gradlens.store.errors import RunError
 from gradlens.store.layout import BLOCK
 from gradlens.store.run import Run
@@ -199,25 +198,26 @@ def _group_rows(segment: Segment) -> list[int]:
     return rows
 
 
+def _only(number: int) -> Callable[[Any], bool]:
+    """What chooses one row group."""
+    places = count()
+    return lambda _group: next(places) == number
+
+
 def _read_group(segment: Segment, number: int, names: Sequence[str]) -> pa.Table | None:
     """The named columns of one row group; those that are damaged are missing."""
-
-    def only() -> Callable[[Any], bool]:
-        places = count()
-        return lambda _group: next(places) == number
-
     try:
-        return segment.read(names, only())
+        return segment.read(names, _only(number))
     except RunError:
         pass
     try:
-        table = segment.read(KEYS, only())
+        table = segment.read(KEYS, _only(number))
     except RunError:
         return None
     for name in names:
         if name in segment.columns and name not in KEYS:
             try:
-                table = table.append_column(name, segment.read([name], only())[name])
+                table = table.append_column(name, segment.read([name], _only(number))[name])
             except RunError:
                 continue
     return table
@@ -261,16 +261,14 @@ def _tensor_parts(found: Snapshot, kind: str) -> list[_Part]:
     parts = []
     for session in found.sessions:
         for segment in found.segments(session, layout.TENSORS):
-            try:
-                keys = _read_tensors(segment, kind, ("block", "count", "nonfinite"))
-            except RunError:
-                continue
-            if keys.num_rows:
+            keys = _blocks_of(segment, kind, ("block", "count", "nonfinite"))
+            keys = _blocks_of(segment, kind, ("block",)) if keys is None else keys
+            if keys is not None:
                 blocks = keys["block"].to_numpy()
                 rows = BLOCK * len(blocks)
                 if "count" in keys.column_names:
                     rows = int(keys["count"].to_numpy().sum() + keys["nonfinite"].to_numpy().sum())
-                read = partial(_whole, segment, kind)
+                read = partial(_blocks_of, segment, kind, ("parameter", "block", "offsets", "values"))
                 parts.append(_Part(session, int(blocks.min()), int(blocks.max()), rows, read))
         fresh = found.fresh(session, layout.TENSORS)
         fresh = [group for group in fresh if kind in dict(group.layout.tensors)]
@@ -282,15 +280,18 @@ def _tensor_parts(found: Snapshot, kind: str) -> list[_Part]:
     return [part for part in parts if part.first * BLOCK < found.limit(part.session)]
 
 
-def _read_tensors(segment: Segment, kind: str, columns: tuple[str, ...]) -> pa.Table:
-    return read_tensors(segment, kind, 0, 1 << 31, columns)
-
-
-def _whole(segment: Segment, kind: str) -> pa.Table | None:
-    try:
-        return _read_tensors(segment, kind, ("parameter", "block", "offsets", "values"))
-    except RunError:
-        return None
+def _blocks_of(segment: Segment, kind: str, columns: Sequence[str]) -> pa.Table | None:
+    """Rows of one kind, a row group at a time, since memory holds them all; those that are damaged are left out."""
+    tables = []
+    for number in range(len(_group_rows(segment))):
+        try:
+            chosen = pc.equal(segment.read(["kind"], _only(number))["kind"], kind)
+            if pc.any(chosen).as_py():
+                table = segment.read(columns, _only(number))
+                tables.append(table if pc.all(chosen).as_py() else table.filter(chosen))
+        except RunError:
+            continue
+    return pa.concat_tables(tables) if tables else None
 
 
 def _tensors_between(

@@ -204,7 +204,7 @@ def _list(data: bytes, at: int, left: list[int]) -> tuple[int, int, int]:
     size, at = (byte >> 4, at + 1) if byte < 0xF0 else _varint(data, at + 1)
     if byte & 0x0F > _DOUBLE:
         left[0] -= size
-    if left[0] < 0:
+    if left[0] < 0 or size > len(data) - at:  # none takes less than a byte
         raise ValueError("a list of more parts than any that gradlens writes")
     return size, byte & 0x0F, at
 

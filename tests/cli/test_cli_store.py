@@ -84,7 +84,8 @@ def killed(writer: RunWriter, root: Path) -> Path:
 def flip(path: Path, column: str) -> None:
     """Break one bit of a column's bytes in a segment."""
     place = pa.parquet.ParquetFile(path).metadata.row_group(0)
-    (chunk,) = (place.column(i) for i in range(place.num_columns) if place.column(i).path_in_schema == column)
+    names = [place.column(i).path_in_schema.partition(".")[0] for i in range(place.num_columns)]
+    chunk = place.column(names.index(column))
     data = bytearray(path.read_bytes())
     data[chunk.data_page_offset + chunk.total_compressed_size - 1] ^= 1
     path.write_bytes(data)
@@ -628,6 +629,18 @@ def test_a_damaged_key_leaves_its_rows_out(tmp_path: Path, capsys: Capture, smal
     export("csv", path, "--out", tmp_path / "a.csv", code=1)
     assert "'seq' do not match their checksum" in capsys.readouterr().err
     assert [int(row[0]) for row in read_csv(tmp_path / "a.csv")[1]] == [*range(90), *range(180, 280)]
+
+
+@pytest.mark.parametrize(("column", "left"), [("count", 280), ("max", 280), ("values", 190), ("kind", 190)])
+def test_damaged_tensors_leave_the_others_whole(
+    tmp_path: Path, capsys: Capture, small_logs: None, column: str, left: int
+) -> None:
+    path = killed(begin(tmp_path / "live", 280), tmp_path)
+    flip(sorted((path / "tensors").iterdir(), key=lambda p: int(p.name.split("-")[2]))[1], column)
+    damaged = column != "max"  # which no export reads
+    export("csv", path, "--tensors", "grad_norm", "--out", tmp_path / "a.csv", code=int(damaged))
+    assert ("do not match their checksum" in capsys.readouterr().err) == damaged
+    assert len(read_csv(tmp_path / "a.csv")[1]) == 2 * left
 
 
 def test_a_run_that_cannot_be_opened_keeps_no_other_from_the_table(tmp_path: Path, capsys: Capture) -> None:
