@@ -66,8 +66,9 @@ class Clipper:
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> bool:
-        """Go on from a state; False if it is another rule's, and this one goes on from where it is."""
-        if saved["rule"]["name"] != self._rule.name:
+        """Go on from a state; False if it is of a rule with another memory, and this one goes on from where it is."""
+        name, parameters = saved["rule"]["name"], saved["rule"]["parameters"]
+        if name != self._rule.name or parameters.get("window") != self._rule.parameters.get("window"):
             return False
         state = {key: value.double().cpu().numpy() for key, value in saved["state"].items()}
         if self._rule.load is not None and state:

@@ -83,6 +83,8 @@ def check_state(state: Mapping[str, Any]) -> tuple[str | None, int, int, Mapping
         )
     if run is not None and (not isinstance(run, str) or run in ("", ".", "..") or "/" in run or os.sep in run):
         raise ValueError(f"expected the id of a run in the recorder's state; got {run!r}.")
+    if clip is not None and not (isinstance(clip, Mapping) and {"rule", "state"} <= clip.keys()):
+        raise ValueError("expected the clip rule of the recorder's state; got something else.")
     return run, int(step), int(samples), clip
 
 

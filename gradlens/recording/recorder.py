@@ -117,6 +117,7 @@ class Recorder:
         self._samples = 0
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
         self._storage: Storage | None = None
+        self._run: str | None = None  # of the checkpoint; what a disabled recorder hands on
         self._open = enabled and os.environ.get("GRADLENS_DISABLED", "") in ("", "0")
         if self._open:
             self._storage = Storage(
@@ -132,13 +133,13 @@ class Recorder:
                 max_bytes=max_bytes,
                 resume=None if resume is None else Path(resume),
             )
+            self._at_exit = partial(_close_at_exit, self, os.getpid())
+            atexit.register(self._at_exit)
             if resume is not None:
                 last, self._samples, seen = self._storage.last()
                 self._step = last + 1
                 if self._clipper is not None:
                     self._clipper.see(seen)
-            self._at_exit = partial(_close_at_exit, self, os.getpid())
-            atexit.register(self._at_exit)
         self.attach()
 
     # ---- what the user calls -----------------------------------------------------------------------------------------
@@ -182,6 +183,8 @@ class Recorder:
         with self._guard():
             if row is not None:
                 self._note_loss(row, loss, (*inputs, *named_inputs.values()))
+            elif not self._open:  # a checkpoint of a training that is not recorded counts all the same
+                self._samples += _batch_size((*inputs, *named_inputs.values())) or 0
         if of == 1:
             return result
         return (loss / of, *result[1:]) if isinstance(result, tuple) else loss / of
@@ -221,7 +224,12 @@ class Recorder:
 
         Args:
             outcome: ``"finished"``, or ``"stopped"`` where the training ended early.
+
+        Raises:
+            ValueError: for another outcome.
         """
+        if outcome not in ("finished", "stopped"):
+            raise ValueError(f'close takes "finished" or "stopped"; got {outcome!r}.')
         self.detach()
         if self._storage is None or not self._open:
             return
@@ -240,7 +248,7 @@ class Recorder:
         """
         return {
             "version": 1,
-            "run": None if self.path is None else self.path.name,
+            "run": self._run if self.path is None else self.path.name,
             "step": self._step,
             "samples": self._samples,
             "clip": None if self._clipper is None else self._clipper.state_dict(),
@@ -264,8 +272,9 @@ class Recorder:
         self._end_row()
         self._drain(everything=True)
         self._probes.release()
-        if self._storage is not None and self._open and run is not None:
+        if self._storage is not None and self._open:
             self._storage.go_on(run)
+        self._run = run
         self._step, self._samples = step, samples
         if self._clipper is not None and clip is not None and not self._clipper.load_state_dict(clip):
             logger.warning("gradlens: the checkpoint's clip rule is another one; this one begins without a history.")
@@ -333,9 +342,9 @@ class Recorder:
     @torch.no_grad()
     def _on_stepped(self, _optimizer: torch.optim.Optimizer, _args: object, _kwargs: object) -> None:
         with self._guard():
+            self._step += 1
             if self._row is not None:
                 self._row.stepped = True
-                self._step += 1
                 self._probes.after_update(self._row)
 
     # ---- rows --------------------------------------------------------------------------------------------------------
@@ -353,7 +362,7 @@ class Recorder:
 
     def _note_loss(self, row: StepRow, loss: Tensor, inputs: tuple[Any, ...]) -> None:
         row.add_loss(loss)
-        size = next((len(item) for item in inputs if isinstance(item, Tensor) and item.dim() > 0), None)
+        size = _batch_size(inputs)
         if size is not None:
             self._samples += size
             row.scalars |= {"batch_size": row.scalars.get("batch_size", 0) + size, "samples": self._samples}
@@ -379,6 +388,11 @@ class Recorder:
             self._probes.skip("a measurement", self._step, error)
         if self._row is not None:
             self._row.overhead += time.perf_counter() - begin
+
+
+def _batch_size(inputs: tuple[Any, ...]) -> int | None:
+    """First dimension of the first tensor that has one."""
+    return next((len(item) for item in inputs if isinstance(item, Tensor) and item.dim() > 0), None)
 
 
 def _close_at_exit(recorder: Recorder, owner: int) -> None:

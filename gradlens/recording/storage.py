@@ -74,22 +74,23 @@ class Storage:
         """Hand over one complete row; never raises for what the disk does."""
         self._writer.append(row, {kind: values.astype(np.float32) for kind, values in tensors.items()})
 
-    def go_on(self, run: str) -> None:
-        """Write to another run under the same root, if it is there, or to this one in a new session if it has rows.
+    def go_on(self, run: str | None) -> None:
+        """Write to another run under the same root, if it is there; else to this one, in a new session if it has rows.
 
         Args:
-            run: a run id, as a checkpoint names it.
+            run: the folder's name, as a checkpoint has it; None for this one.
 
         Raises:
             ValueError: if the run cannot be read.
             OSError: if it cannot be written to.
         """
-        old, folder = self._writer, self.path.parent / run
-        elsewhere = folder != self.path
-        if (elsewhere and not (folder / "run.json").is_file()) or (not elsewhere and not old.rows):
+        old = self._writer
+        there = run is not None and (self.path.parent / run / "run.json").is_file()
+        folder = self.path.parent / str(run) if there else self.path
+        if folder == self.path and not old.rows:
             return
         self._writer = self._session_of(folder)
-        if elsewhere and not old.rows:
+        if not old.rows and old.session == 0:  # begun by this process, and nothing in it
             old.discard()
         else:
             old.close("stopped")
@@ -98,9 +99,11 @@ class Storage:
     def last(self) -> tuple[int, int, NDArray[np.float64]]:
         """Where the run ended: its last step, the samples seen by then (-1 and 0 if none), and its gradient norms."""
         found = open_run(self.path).several("step", "samples", "grad_norm")
-        step = int(found["step"][0][-1]) if "step" in found else -1
-        samples = int(found["samples"][1][-1]) if "samples" in found else 0
-        return step, samples, found["grad_norm"][1] if "grad_norm" in found else np.empty(0)
+        nothing = np.empty(0, np.int64), np.empty(0)
+        steps, samples, norms = (found.get(name, nothing) for name in ("step", "samples", "grad_norm"))
+        last = int(steps[0][-1]) if len(steps[0]) else -1
+        seen = int(samples[1][-1]) if len(samples[1]) and np.isfinite(samples[1][-1]) else 0
+        return last, seen, norms[1]
 
     def close(self, outcome: str) -> None:
         """Write what waits, and note how the session ended."""

@@ -6,7 +6,7 @@ import errno
 from pathlib import Path
 
 from gradlens.store.disk import Disk, lock, whereabouts
-from gradlens.store.frames import MAX_FRAME, Row, RowEncoder, Tensors, frame, header
+from gradlens.store.frames import MAX_COLUMNS, MAX_FRAME, MAX_LAYOUT, Row, RowEncoder, Tensors, frame, header
 from gradlens.store.layout import LogName
 
 
@@ -38,12 +38,14 @@ class ActiveLog:
         self._name = name
         self._frames = 0
         self._encoder = RowEncoder()
+        self._names: set[str] = set()
         self.handle = disk.create(self.path)
         if not lock(self.handle) or whereabouts(self.handle, self.path) != self.path:
             self.close()  # who clears up after the dead has taken it for one of theirs
             raise FileExistsError(errno.EEXIST, "the log was taken by another process", str(self.path))
         try:
             self._write(header(name.session, name.number))
+            disk.sync_folder(run)
         except Exception:
             self.close()
             disk.remove(self.path)
@@ -65,10 +67,18 @@ class ActiveLog:
         if layout.size > MAX_FRAME:
             raise ValueError(f"a row of {layout.size:,} bytes is too large for a frame of {MAX_FRAME:,}")
         if self._encoder.number_of(layout) is None:
-            self._append(layout.payload())
+            definition = layout.payload()
+            if len(layout.columns) > MAX_COLUMNS or len(definition) > MAX_LAYOUT:
+                raise ValueError(f"a row of {len(layout.columns):,} names is too wide for a table of {MAX_COLUMNS:,}")
+            self._append(definition)
+            self._names.update(layout.columns)
             self._encoder.define(layout)
         self._append(self._encoder.payload(layout, seq, numbers, tensors))
         self.rows += 1
+
+    def fits(self, row: Row) -> bool:
+        """Whether the log's table has room for the names of a row."""
+        return len(self._names | row.keys()) <= MAX_COLUMNS or not self._names
 
     def close(self) -> None:
         """Let go of the file."""

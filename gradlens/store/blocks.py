@@ -18,7 +18,7 @@ from gradlens.store.segments import Segment, TooMuchError
 from gradlens.store.snapshot import Snapshot
 from gradlens.store.tables import TENSOR_SCHEMA, tensors_table
 
-MAX_BYTES: Final = 5 << 27
+MAX_BYTES: Final = 5 << 26
 """Five bytes a value: its step within the block, and itself."""
 
 
@@ -60,6 +60,8 @@ def _cut(table: pa.Table, limit: float) -> pa.Table:
     """Blocks below a step; the one that it lies in keeps its values before it, and is summarised again."""
     if limit == float("inf"):
         return table
+    if "values" not in table.column_names:  # thinned: what lies on both sides of the limit cannot be told apart
+        return table.filter(pc.less(table["block"], int(limit) // BLOCK))
     block = int(limit) // BLOCK
     whole = table.filter(pc.less(table["block"], block))
     rest = table.filter(pc.equal(table["block"], block))

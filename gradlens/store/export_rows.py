@@ -19,10 +19,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gradlens.store import layout, series, snapshot
+from gradlens.store.blocks import MAX_BYTES
 from gradlens.store.errors import RunError
 from gradlens.store.layout import BLOCK
 from gradlens.store.run import Run
-from gradlens.store.segments import Segment
+from gradlens.store.segments import Segment, TooMuchError
 from gradlens.store.series import KEYS
 from gradlens.store.snapshot import Snapshot
 from gradlens.store.tables import column_type, steps_table, tensors_table
@@ -291,6 +292,8 @@ def _blocks_of(segment: Segment, kind: str, columns: Sequence[str]) -> pa.Table 
                 tables.append(table if pc.all(chosen).as_py() else table.filter(chosen))
         except RunError:
             continue
+        if sum(table.nbytes for table in tables) > MAX_BYTES:
+            raise TooMuchError(f"{segment.path} holds more of {kind} than can be exported.")
     return pa.concat_tables(tables) if tables else None
 
 

@@ -34,7 +34,9 @@ Row = Mapping[str, Scalar]
 Tensors = Mapping[str, NDArray[np.float32]]
 
 MAX_FRAME: Final = 64 << 20
-_MAX_LAYOUT = 4 << 20
+MAX_LAYOUT: Final = 4 << 20
+MAX_COLUMNS: Final = 4096
+"""Names in the rows of one log, and so columns in a segment."""
 _MAGIC = b"GRADLENS"
 _VERSION = 1
 _HEADER = struct.Struct("<8sIIqq")
@@ -79,7 +81,7 @@ class Layout:
         Raises:
             ValueError: if it defines no layout.
         """
-        if len(payload) > _MAX_LAYOUT:
+        if len(payload) > MAX_LAYOUT:
             raise ValueError("a layout larger than any that gradlens writes")
         try:
             entries = json.loads(payload[4:])
@@ -92,6 +94,8 @@ class Layout:
         counts = [count for _, count in tensors]
         if not all(isinstance(text, str) for text in texts) or not all(type(n) is int and n >= 0 for n in counts):
             raise ValueError("not a layout")
+        for text in texts:
+            text.encode()  # a lone surrogate is no name
         if columns[:1] != ("step",) or len(set(columns)) < len(columns) or sum(counts) > MAX_FRAME // 4:
             raise ValueError("not a layout")
         return cls(columns, tensors, categories)
@@ -249,7 +253,7 @@ class Scan:
         try:
             json.JSONDecoder().raw_decode(begun[4:].decode(errors="replace"))
         except (ValueError, RecursionError):
-            return length <= _MAX_LAYOUT
+            return length <= MAX_LAYOUT
         return False  # a layout that is whole, but not as long as it says
 
     def _take(self, payload: bytes) -> bool:

@@ -25,6 +25,8 @@ from gradlens.store.tables import TENSOR_SCHEMA, column_order, column_type
 
 MERGED_BYTES: Final = 256 << 20
 GROUP_BYTES: Final = 256 << 20
+MOST_CHUNKS: Final = 30_000
+"""Columns times row groups of a merged segment of step records: what bounds its footer."""
 GROUP_VALUES: Final = 1 << 18
 """Tensor values in a row group: what reading one tensor's series decodes at least."""
 
@@ -55,19 +57,34 @@ def compact(disk: Disk, run: Path, session: int, more_than: int, tick: Tick = la
     for table in layout.TABLES:
         parts = list(found.segments(session, table))
         if len(parts) > more_than:
-            for group in _neighbours(parts):
+            for group in _neighbours(parts, _names(run / table, session)):
                 tick()
                 gone += _merge(disk, run / table, group, tick)
         gone += _remove_covered(disk, run / table, session)
     return gone
 
 
-def _neighbours(parts: Sequence[Segment]) -> Iterator[list[Segment]]:
-    """Runs of adjacent segments that together are no larger than a segment should be."""
+def _names(folder: Path, session: int) -> list[SegmentName]:
+    """Names of a session's segments, those that cannot be read included."""
+    found = (SegmentName.parse(path.name) for path in folder.iterdir())
+    return [name for name in found if name is not None and name.session == session]
+
+
+def _neighbours(parts: Sequence[Segment], names: Sequence[SegmentName]) -> Iterator[list[Segment]]:
+    """Runs of adjacent segments that together are no larger than a segment should be.
+
+    None reaches over a segment that cannot be read: a merged name would claim its rows, and hide them should it be
+    restored. Thinned segments stay with their kind.
+    """
     group: list[Segment] = []
     for part in parts:
         together = [*group, part]
-        if sum(p.size for p in together) > MERGED_BYTES or sum(p.rows for p in together) > MAX_ROWS // 2:
+        size, rows = sum(p.size for p in together), sum(p.rows for p in together)
+        columns = len({name for p in together for name in p.columns})
+        chunks = columns * (1 + 8 * rows * columns // GROUP_BYTES)
+        apart = group and any(group[-1].name.last < n.first and n.last < part.name.first for n in names)
+        unlike = group and group[-1].thin != part.thin
+        if size > MERGED_BYTES or rows > MAX_ROWS // 2 or chunks > MOST_CHUNKS or apart or unlike:
             if len(group) > 1:
                 yield group
             group = [part]
@@ -92,7 +109,7 @@ def _merge(disk: Disk, folder: Path, parts: Sequence[Segment], tick: Tick) -> in
         pyramids = {name: pyramids[name] for name in column_order(pyramids) if len(pyramids[name])}
     else:
         tables, pyramids = _merged_tensors(parts), {}
-    name = segments.write(disk, folder, rows, _ticking(tables, tick), pyramids)
+    name = segments.write(disk, folder, rows, _ticking(tables, tick), pyramids, thin=parts[0].thin)
     for part in parts:
         if part.name != name:
             disk.remove(part.path)

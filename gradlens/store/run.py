@@ -316,6 +316,8 @@ class Run:
             newest = series.newest_rows(found, step, session, seq)
             if not superseded:
                 return table.take(pa.array(newest))
+            if "superseded" in names:  # the user's own gives way
+                table = table.drop_columns(["superseded"])
             alive = np.zeros(len(step), np.bool_)
             alive[newest] = True
             order = np.lexsort((seq, session, step))

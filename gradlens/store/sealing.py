@@ -6,6 +6,7 @@ and :func:`tidy` clears it away.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gradlens.store import layout, segments, snapshot
+from gradlens.schema import SCHEMA_VERSION
+from gradlens.store import files, layout, segments, snapshot
 from gradlens.store.disk import Disk, lock
 from gradlens.store.errors import RunError
 from gradlens.store.frames import Group
@@ -49,6 +51,8 @@ def seal(disk: Disk, run: Path, log: snapshot.Log) -> bool:
             segments.write(disk, run / layout.TENSORS, rows, _tensor_groups(with_tensors, log.name.session), {})
     if log.damage is not None:
         return False
+    for table in layout.TABLES:
+        disk.sync_folder(run / table)  # also where the segment was there already
     disk.remove(log.path)
     return True
 
@@ -119,7 +123,7 @@ def tidy(disk: Disk, run: Path, but: int | None = None, tick: Tick = lambda: Non
         if name is None or name.session == but or name.session in alive or path.is_symlink():
             continue
         try:
-            with path.open("rb") as file:
+            with files.opened(path) as (file, _):
                 if not lock(file.fileno()):
                     alive.add(name.session)
                     continue
@@ -143,6 +147,30 @@ def _older(path: Path, seconds: float) -> bool:
         return False
 
 
+def raise_version(disk: Disk, run: Path) -> None:
+    """Note in ``run.json`` that segments of this version may follow.
+
+    Raises:
+        RunError: if it is no whole run, or one that this version cannot read.
+        OSError: if it cannot be noted.
+    """
+    try:
+        entries = files.read_json(run / layout.RUN_FILE)
+    except FileNotFoundError:
+        raise RunError(f"{run} is not a run: it holds no {layout.RUN_FILE}.") from None
+    version = entries.get("schema_version")
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise RunError(
+            f"{run / layout.RUN_FILE}: expected schema version {SCHEMA_VERSION} or older, got {version!r}; "
+            "update gradlens to write to this run."
+        )
+    for table in layout.TABLES:
+        if not (run / table).is_dir():
+            raise RunError(f"{run} is not a whole run: its folder {table} is missing.")
+    if version < SCHEMA_VERSION:
+        disk.write(run / layout.RUN_FILE, json.dumps(entries | {"schema_version": SCHEMA_VERSION}, indent=1).encode())
+
+
 def compact_run(run: Path, tick: Tick = lambda: None, disk: Disk | None = None) -> tuple[int, ...]:
     """Seal what dead sessions left, merge what can be merged, and clear away the rest; what lives is left alone.
 
@@ -159,10 +187,12 @@ def compact_run(run: Path, tick: Tick = lambda: None, disk: Disk | None = None) 
         OSError: as the system gives it; nothing is lost.
     """
     disk = disk or Disk()
+    raise_version(disk, run)
     alive = tidy(disk, run, tick=tick)
     found = snapshot.take(run)
     for session in found.sessions:
-        open_logs = [log for log in found.logs if log.name.session == session and found.fresh(session, layout.STEPS)]
-        if session not in alive and not open_logs:
+        logs = {path.name for path in run.glob(f"active-{session}-*.log")}
+        read = {str(log.name) for log in found.logs}
+        if session not in alive and logs <= read and not found.fresh(session, layout.STEPS):
             compact(disk, run, session, 1, tick)
     return alive

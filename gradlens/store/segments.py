@@ -55,7 +55,7 @@ _VERSION = 1
 _NO_INDEX = "its index is none that this version of gradlens can read"
 _CHUNK = np.dtype([("offset", "<u8"), ("length", "<u8"), ("crc", "<u4"), ("pad", "<u4")])
 _PARAMETERS = "parameters"
-_MAX_READ = {STEPS: 1 << 29, TENSORS: 1 << 28, _PARAMETERS: 1 << 24}  # values read at once
+_MAX_READ = {STEPS: 1 << 29, TENSORS: 1 << 27, _PARAMETERS: 1 << 24}  # values read at once
 _NEVER_NULL = {
     STEPS: frozenset(("step", "session", "seq")),
     TENSORS: frozenset(TENSOR_SCHEMA.names),
@@ -92,11 +92,13 @@ def write(
     temporary = disk.temporary(folder / f"seg-{session}-{first}-{last}")
     disk.remove(temporary)
     handle = disk.create(temporary)
+    sink = _Sink(disk, handle)
     try:
         try:
-            crc = _write(_Sink(disk, handle), temporary, tables, pyramids, thin=thin)
+            crc = _write(sink, temporary, tables, pyramids, thin=thin)
             disk.sync(handle)
         finally:
+            sink.hold = True  # a Parquet writer that was left open writes on when it is collected
             disk.close(handle)
         name = SegmentName(session, first, last, crc)
         disk.rename(temporary, folder / str(name))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gradlens.schema import SCHEMA_VERSION
-from gradlens.store import files, layout, merging, sealing, snapshot
+from gradlens.store import layout, merging, sealing, snapshot
 from gradlens.store.active_log import ActiveLog
 from gradlens.store.disk import Disk, whereabouts
 from gradlens.store.errors import RunError
@@ -55,7 +55,7 @@ class Session:
         self._log: ActiveLog | None = None
         self._full: deque[ActiveLog] = deque()
         self._logs = 0
-        self._synced = 0
+        self._synced: dict[str, int] = {}
         self._folder = os.open(path, os.O_RDONLY) if os.name != "nt" else -1
 
     # ---- the writing thread ------------------------------------------------------------------------------------------
@@ -70,6 +70,11 @@ class Session:
         if self.gone:
             raise FileNotFoundError(errno.ENOENT, "the run folder was removed", str(self.path))
         if self._log is not None and not self._log.sound:
+            there = self._has(self._log, seq)
+            self.rotate()
+            if there:  # a write that failed, it was said, and could not be taken back
+                return
+        if self._log is not None and not self._log.fits(row):
             self.rotate()
         if self._log is None:
             self._log = self._next_log()
@@ -82,6 +87,20 @@ class Session:
         log, self._log = self._log, None
         if log is not None:
             self._full.append(log)
+
+    def _has(self, log: ActiveLog, seq: int) -> bool:
+        """Whether a row is in a log.
+
+        Raises:
+            OSError: if the log cannot be read.
+        """
+        try:
+            found = snapshot.read_log(log.path, self._name(log), keep=False)
+        except FileNotFoundError:
+            return False
+        except RunError as error:
+            raise OSError(errno.EIO, str(error)) from error
+        return any((group.seqs == seq).any() for group in found.groups)
 
     def _next_log(self) -> ActiveLog:
         while True:
@@ -109,11 +128,9 @@ class Session:
         """Seal the full logs, oldest first; the first that fails keeps the later ones waiting."""
         while self._full:
             log = self._full[0]
-            if log.rows:
-                sealing.seal(self._disk, self.path, snapshot.read_log(log.path, self._name(log), keep=False))
-            else:
-                self._disk.remove(log.path)
+            sealing.seal(self._disk, self.path, snapshot.read_log(log.path, self._name(log), keep=False))
             self._full.popleft()
+            self._synced.pop(log.path.name, None)
             log.close()
             tick()
         if self.max_bytes is not None:
@@ -130,11 +147,11 @@ class Session:
 
     def sync(self) -> None:
         """Bring the rows so far to the medium."""
-        log = self._log
-        if log is not None and log.handle >= 0 and log.size != self._synced:
+        for log in (*self._full, *((self._log,) if self._log else ())):
             size = log.size
-            self._disk.sync(log.handle)
-            self._synced = size
+            if log.handle >= 0 and self._synced.get(log.path.name) != size:
+                self._disk.sync(log.handle)
+                self._synced[log.path.name] = size
 
     def beat(self, entries: Mapping[str, Any]) -> None:
         """Write the session's health."""
@@ -162,9 +179,9 @@ class Session:
     def remove(self) -> None:
         """Remove the folder of a run that has no rows."""
         for path in self.path.iterdir():
-            if path.is_dir():
+            if path.name in layout.TABLES:
                 self._disk.remove_folder(path)
-            else:
+            elif path.name == layout.RUN_FILE or layout.session_of(path.name) == self.number:
                 self._disk.remove(path)
         self._disk.remove_folder(self.path)
 
@@ -207,6 +224,7 @@ def start(
     disk.write(layout.parameters_file(path, 0), parquet_bytes(parameters_table(parameters)))
     entries = {"schema_version": SCHEMA_VERSION, "run_id": run_id, "name": name, "created": time.time()}
     disk.write(path / layout.RUN_FILE, json.dumps(entries | dict(description), indent=1).encode())
+    disk.sync_folder(root)
     return Session(disk, path, 0)
 
 
@@ -223,32 +241,12 @@ def resume(disk: Disk, path: Path, description: Mapping[str, Any], parameters: P
         RunError: if it is no run that this version can read.
         OSError: if it cannot be written to.
     """
-    entries = _opened(path)
+    sealing.raise_version(disk, path)
     number = _claim(disk, path)
     own = {"session": number, "created": time.time(), **description}
     disk.write(layout.session_file(path, number), json.dumps(own, indent=1).encode())
     disk.write(layout.parameters_file(path, number), parquet_bytes(parameters_table(parameters)))
-    if entries["schema_version"] < SCHEMA_VERSION:  # the segments to come are of this version
-        entries = entries | {"schema_version": SCHEMA_VERSION}
-        disk.write(path / layout.RUN_FILE, json.dumps(entries, indent=1).encode())
     return Session(disk, path, number)
-
-
-def _opened(path: Path) -> dict[str, Any]:
-    try:
-        entries = files.read_json(path / layout.RUN_FILE)
-    except FileNotFoundError:
-        raise RunError(f"{path} is not a run: it holds no {layout.RUN_FILE}; resume= takes a run folder.") from None
-    version = entries.get("schema_version")
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
-        raise RunError(
-            f"{path / layout.RUN_FILE}: expected schema version {SCHEMA_VERSION} or older, got {version!r}; "
-            "update gradlens to resume this run."
-        )
-    for table in layout.TABLES:
-        if not (path / table).is_dir():
-            raise RunError(f"{path} is not a whole run: its folder {table} is missing; resume= takes a run folder.")
-    return entries
 
 
 def _claim(disk: Disk, path: Path) -> int:

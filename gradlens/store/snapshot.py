@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -71,9 +73,9 @@ def read_log(path: Path, name: LogName, *, keep: bool = True) -> Log:
         FileNotFoundError: if it is gone.
         RunError: if it is no regular file, or cannot be read.
     """
-    with files.opened(path) as (file, stamp), _lock:
+    with files.opened(path) as (file, stamp), _lock if keep else nullcontext():
         key, size = (path, stamp[1]), min(stamp[2], _MAX_LOG)
-        scan = _scans.pop(key, None)
+        scan = _scans.pop(key, None) if keep else None
         try:
             if scan is None or scan.good > size or not scan.continues(lambda at, length: files.read(file, at, length)):
                 scan = Scan(name.session, name.number)
@@ -105,6 +107,17 @@ def _read_on(scan: Scan, file: io.FileIO, size: int) -> None:
 
 _scans: OrderedDict[tuple[Path, int], Scan] = OrderedDict()
 _lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    """A thread that held the lock is not in the child."""
+    global _lock
+    _lock = threading.Lock()
+    _scans.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @dataclass(frozen=True)

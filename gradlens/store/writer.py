@@ -35,6 +35,8 @@ SYNC_SECONDS: Final = 4.0
 BEAT_SECONDS: Final = 15.0
 GIVE_UP_SECONDS: Final = 4.0
 """How long ``close`` waits for a disk that does nothing."""
+CLOSE_SECONDS: Final = 60.0
+"""How long it waits for one that is slow."""
 
 
 class RunWriter:
@@ -66,6 +68,7 @@ class RunWriter:
         self._outcome: str | None = None
         self._told: tuple[object, ...] = ()
         self._beaten = -BEAT_SECONDS
+        self._synced = time.monotonic()
         self._moving = time.monotonic()
         self._make_locks()
         self._beat_if_due()
@@ -157,6 +160,9 @@ class RunWriter:
                 return
             if self._queue and self._patience and not self._behind:
                 self._behind = not self._written.wait_for(lambda: not self._queue, self._patience)
+                if self._closing:  # by a signal's handler, meanwhile
+                    self.dropped += 1
+                    return
             size = 8 * len(row) + sum(values.nbytes for values in tensors.values())
             self._queue.append((seq, row, tensors, size))
             self._bytes += size
@@ -184,12 +190,13 @@ class RunWriter:
             self._closing = True
             self._arrived.notify_all()
         self._wake.set()
-        self._moving = time.monotonic()
+        begin = self._moving = time.monotonic()
         while any(thread.is_alive() for thread in self._threads):
             self._threads[-1].join(0.02)
-            if time.monotonic() - self._moving > GIVE_UP_SECONDS:
-                self.dropped += len(self._queue)
-                self._note(TimeoutError(f"the disk did nothing for {GIVE_UP_SECONDS:.0f} s"))
+            now = time.monotonic()
+            if now - self._moving > GIVE_UP_SECONDS or now - begin > CLOSE_SECONDS:
+                self._give_up()
+                self._note(TimeoutError(f"closing took more than {now - begin:.0f} s"))
                 break
         _writers.discard(self)
 
@@ -234,7 +241,8 @@ class RunWriter:
             pause = RETRY_SECONDS[0]
             self._moving = time.monotonic()
             with self._lock:
-                self._bytes -= self._queue.popleft()[3]
+                if self._queue:  # unless close has given up meanwhile
+                    self._bytes -= self._queue.popleft()[3]
                 self._behind = self._behind and bool(self._queue)
                 self._written.notify_all()
             if self._session.waiting:
@@ -249,30 +257,33 @@ class RunWriter:
     # ---- the keeper's thread -----------------------------------------------------------------------------------------
 
     def _keep_house(self) -> None:
-        synced = time.monotonic()
         if self._session.number:
             self._try(self._session.tidy)
         while not self._closing:
-            now = time.monotonic()
             self._try(self._session.look)
             if not self._session.gone:
+                self._sync_and_beat_if_due()
                 if self._session.waiting:
-                    self._try(self._session.seal)
-                    self._try(self._session.compact)
-                if now - synced >= SYNC_SECONDS:
-                    synced = now
-                    self._try(self._session.sync)
-                self._beat_if_due()
+                    self._try(lambda: self._session.seal(self._sync_and_beat_if_due))
+                    self._try(lambda: self._session.compact(tick=self._sync_and_beat_if_due))
             self._wake.wait(TICK_SECONDS)
             self._wake.clear()
         self._threads[0].join()
         self._try(self._session.look)
         if not self._session.gone:
             self._session.rotate()
+            self._try(self._beat)  # how it ended is known before what may take long
             self._try(lambda: self._session.seal(self._tick))
             self._try(lambda: self._session.compact(1, self._tick))
             self._try(self._beat)
         self._session.close()
+
+    def _sync_and_beat_if_due(self) -> None:
+        self._tick()
+        if time.monotonic() - self._synced >= SYNC_SECONDS:
+            self._synced = time.monotonic()
+            self._try(self._session.sync)
+        self._beat_if_due()
 
     def _beat_if_due(self) -> None:
         now, state = time.monotonic(), (self.dropped, self.last_error)
@@ -319,7 +330,7 @@ class RunWriter:
     # ---- forks -------------------------------------------------------------------------------------------------------
 
     def _make_locks(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may close within an append
         self._arrived = threading.Condition(self._lock)
         self._written = threading.Condition(self._lock)
         self._wake = threading.Event()

@@ -270,3 +270,63 @@ def test_every_is_due_at_the_same_steps_after_a_resume(tmp_path: Path) -> None:
     second.run(range(6, 10))
     second.recorder.close()
     assert gradlens.open_run(second.recorder.path or "").series("update_norm")[0].tolist() == [0, 4, 8]
+
+
+def test_a_checkpoint_of_another_run_leaves_the_resumed_one_as_it_is(tmp_path: Path) -> None:
+    runs = []
+    for _ in range(2):
+        training = Training(tmp_path)
+        training.run(range(3))
+        runs.append((training.recorder.path, training.checkpoint()))
+        training.recorder.close()
+    (one, _), (other, saved) = runs
+    third = Training(tmp_path, resume=one)
+    third.restore(saved)
+    third.run(range(3, 5))
+    third.recorder.close()
+    assert third.recorder.path == other
+    assert gradlens.open_run(one or "").series("step")[0].tolist() == [0, 1, 2]
+    assert gradlens.open_run(other or "").series("step")[0].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_recorder_that_is_disabled_counts_on_for_the_next_one(tmp_path: Path) -> None:
+    first = Training(tmp_path)
+    first.run(range(3))
+    saved, path = first.checkpoint(), first.recorder.path
+    first.recorder.close()
+    second = Training(tmp_path, enabled=False)
+    second.restore(saved)
+    second.run(range(3, 6))
+    saved = second.checkpoint()
+    third = Training(tmp_path)
+    third.restore(saved)
+    third.run(range(6, 8))
+    third.recorder.close()
+    assert third.recorder.path == path
+    run = gradlens.open_run(path or "")
+    assert run.series("step")[0].tolist() == [0, 1, 2, 6, 7]
+    assert run.series("samples")[1].tolist() == [8.0, 16.0, 24.0, 56.0, 64.0]
+
+
+def test_going_back_in_a_run_of_its_own_begins_a_session(tmp_path: Path) -> None:
+    training = Training(tmp_path)
+    training.run(range(6))
+    training.recorder.load_state_dict({**training.recorder.state_dict(), "run": None, "step": 2})
+    training.run(range(2, 4))
+    training.recorder.close()
+    run = gradlens.open_run(training.recorder.path or "")
+    assert run.series("session")[1].tolist() == [0, 0, 1, 1]
+    assert run.pyramid("loss")["count"].tolist() == [4]
+
+
+def test_a_memory_of_another_window_is_not_taken_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = Training(tmp_path, clip=clipping.autoclip(30, window=2))
+    first.run(range(3))
+    saved = first.checkpoint()
+    first.recorder.close()
+    second = Training(tmp_path)
+    second.restore(saved)
+    second.recorder.close()
+    assert "another one" in caplog.text
+    with pytest.raises(ValueError, match='close takes "finished" or "stopped"; got \'crashed\''):
+        second.recorder.close("crashed")

@@ -867,7 +867,7 @@ def _zeros(rows: int, values: int, groups: int) -> Maker:
 
 
 case("a tensors segment of two million values that take no room", CRAFTED, SILENT)(_zeros(8_000, 2_000_000, 1))
-case("a tensors segment whose pages unfold to gigabytes", CRAFTED, SILENT)(_zeros(65_536, 16_700_000, 17))
+case("a tensors segment whose pages unfold to gigabytes", CRAFTED, SILENT)(_zeros(16_384, 4_100_000, 68))
 
 
 # The index of a segment.

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import gradlens
-from gradlens.store import Disk, Run, RunWriter, compact_run, sealing, snapshot
+from gradlens.store import Disk, Run, RunWriter, compact_run, merging, sealing, snapshot
 from gradlens.store.layout import SegmentName
 
 WriteRun = Callable[..., Run]
@@ -233,3 +233,54 @@ def test_a_run_is_running_from_its_first_moment(tmp_path: Path) -> None:
     assert gradlens.open_run(w.path).status == "running"
     w.close("stopped")
     assert gradlens.open_run(w.path).status == "stopped"
+
+
+def test_a_merge_never_reaches_over_a_segment_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows would be hidden should it be restored, and the next merge would remove it."""
+    small_logs(monkeypatch, 10)
+    monkeypatch.setattr("gradlens.store.session.Session.compact", lambda *_: None)
+    w = writer(tmp_path)
+    for step in range(50):
+        w.append({"step": step}, {"grad_norm": np.ones(2, dtype=np.float32)})
+    w.close("finished")
+    (middle,) = (w.path / "steps").glob("seg-0-20-29-*")
+    data = middle.read_bytes()
+    middle.write_bytes(data[:-50])
+    compact_run(w.path)
+    run = gradlens.open_run(w.path)
+    assert run.series("step")[0].tolist() == [*range(20), *range(30, 50)]
+    assert len(list((w.path / "steps").iterdir())) == 3
+    middle.write_bytes(data)
+    assert run.series("step")[0].tolist() == list(range(50))
+    compact_run(w.path)
+    assert run.series("step")[0].tolist() == list(range(50))
+    assert len(list((w.path / "steps").iterdir())) == 1
+
+
+def test_a_run_of_version_1_that_is_compacted_says_that_it_holds_newer_segments(tmp_path: Path) -> None:
+    (source,) = [run.path for run in gradlens.open_runs("sample_runs")[:1]]
+    copy = Path(shutil.copytree(source, tmp_path / "copy"))
+    before = gradlens.open_run(copy).steps()
+    compact_run(copy)
+    assert json.loads((copy / "run.json").read_text())["schema_version"] == 2
+    pd.testing.assert_frame_equal(gradlens.open_run(copy).steps(), before)
+    with pytest.raises(ValueError, match=r"is not a run: it holds no run\.json"):
+        compact_run(tmp_path)
+
+
+def test_a_thinned_run_that_is_resumed_in_the_middle_of_a_block_can_be_asked(tmp_path: Path) -> None:
+    w = writer(tmp_path)
+    for step in range(600):
+        w.append({"step": step}, {"grad_norm": np.full(2, step, dtype=np.float32)})
+    w.close("finished")
+    merging.thin(Disk(), w.path, 1)
+    again = RunWriter.resume(w.path, {}, PARAMETERS)
+    for step in range(300, 310):
+        again.append({"step": step}, {"grad_norm": np.full(2, -step, dtype=np.float32)})
+    again.close("finished")
+    run = gradlens.open_run(w.path)
+    assert run.tensor_blocks("grad_norm", "b")["max"].tolist() == [255.0, -300.0]
+    assert run.tensors("grad_norm", "b")["step"].tolist() == list(range(300, 310))
+    assert run.verify() == ()
