@@ -1,6 +1,7 @@
 # make demo   record, analyse, draw and browse a real training (OPEN=0 stops after the figures)
 # make test   every check there is
 # Both create the environment .venv when it is missing.
+# make soak          the store's tests at length: 1,000 kills, 100,000 mutated files of each kind (hours)
 # make bench-store   what the store costs beside W&B, TensorBoard, SQLite and JSON lines (four minutes; .venv-peers)
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ OPEN ?= 1
 DEMO ?= demo
 INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test bench-store format audit clean
+.PHONY: demo test soak bench-store format audit clean
 .SILENT:
 
 demo: $(VENV)/.core
@@ -22,6 +23,9 @@ test: $(VENV)/.dev
 
 bench-store: $(VENV)/.core $(PEERS)/.made
 	$(BIN)/python -m benchmarks.store
+
+soak: $(VENV)/.dev
+	GRADLENS_SOAK=1 $(BIN)/pytest -q --numprocesses 2 --dist worksteal tests/store
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -283,7 +283,6 @@ def test_a_run_grows_on_the_page_while_it_is_written(
 ) -> None:
     monkeypatch.setattr("gradlens_app.pages.runs.REFRESH_MS", 300)
     monkeypatch.setattr("gradlens_app.pages.dynamics_layout.LIVE_MS", 300)
-    monkeypatch.setattr("gradlens.store.writer.MOST_ROWS", 16)
     disk = FullDisk()
     writer = begin_run(tmp_path / "runs", "under way", disk)
     add_steps(writer, 0, 100)
@@ -308,6 +307,7 @@ def test_a_run_grows_on_the_page_while_it_is_written(
     assert "iteration 299" in page.locator("#grown").inner_text()
     assert "recording" in page.locator("#live-note").inner_text()
 
+    monkeypatch.setattr("gradlens.store.writer.MOST_ROWS", 16)
     lose_steps(writer, disk, 300, 500)
     writer.close("finished")
     page.get_by_text(re.compile("under way: [0-9]+ rows lost while recording: .*No space left on device")).wait_for()

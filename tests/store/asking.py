@@ -83,8 +83,8 @@ def ask(run: Run) -> Answers:
         if name in TEXTS:
             assert _told(lambda name=name: run.series(name), ValueError) is None
             assert _told(lambda name=name: run.pyramid(name), ValueError) is None
-        else:
-            found.pyramids[name] = run.pyramid(name)
+    for name in list(found.series)[::2]:
+        found.pyramids[name] = run.pyramid(name)
     for name in list(found.series)[-1:]:
         found.series[name] = run.series(name)
     assert _told(lambda: run.series("no such series"), KeyError) is None
@@ -92,7 +92,7 @@ def ask(run: Run) -> Answers:
         frame = _told(lambda superseded=superseded: run.steps(superseded=superseded), RunError)
         found.frames += [] if frame is None else [frame]
     found.parameters = run.parameters
-    for kind in TENSOR_KINDS[:2]:
+    for kind in TENSOR_KINDS[:1]:
         found.tensors[kind] = _told(lambda kind=kind: run.tensors(kind), RunError)
         found.blocks[kind] = _told(lambda kind=kind: run.tensor_blocks(kind), RunError)
     for name in found.parameters[:1]:

@@ -460,7 +460,8 @@ def _in_place_of(which: Callable[[Path], Path], make: Callable[[Path], None]) ->
 
 
 for _what, _which in FILES.items():
-    for _how, _make in NO_FILES.items():
+    for _how in NO_FILES if _what in ("run.json", "a log", "a steps segment", "steps") else tuple(NO_FILES)[1::3]:
+        _make = NO_FILES[_how]
         _table = _what in ("steps", "tensors")
         _quiet = _what == "session-1.json" or (_table and _how == "a folder") or (not _table and _how == "missing")
         _quiet |= (_what, _how) in (("a log", "empty"), ("health-0.json", "unreadable"))  # which root can read
@@ -1210,6 +1211,15 @@ def _(root: Path) -> None:
             path.unlink()
 
 
+GOOD: list[Maker] = [
+    _segment(lambda: [*keys(5), constant(b"loss", 5), replace_(_texts(b"observed", 5), name=b"clip_source")], 5),
+    lambda root: put_table(root / "bad", "steps", _steps(loss=[1.0, 2.0, None, 4.0])),
+    lambda root: put_table(root / "bad", "tensors", _one()),
+    _zeros(100, 1000, 2),
+]
+"""Makers by the same means of what is not bad at all."""
+
+
 # ---- one of them, asked everything -----------------------------------------------------------------------------------
 
 
@@ -1252,16 +1262,19 @@ def _clear(root: Path) -> None:
 def intact(run: Run) -> bool:
     """Whether a good run is read in full."""
     known = truth()
-    given = Answers(
-        run.several("loss", "late", "clipped"), frames=[run.steps()], tensors={"grad_norm": run.tensors("grad_norm")}
-    )
+    given = Answers(run.several("loss", "late", "clipped"), tensors={"grad_norm": run.tensors("grad_norm")})
     whole = {name: len(known.series[name][0]) for name in given.series}
     return (
         {name: len(values) for name, (_, values) in given.series.items()} == whole
         and len(given.tensors["grad_norm"]) == len(known.tensors["grad_norm"])
         and not wrong(given, known)
-        and not run.verify()
+        and not run.problems
     )
+
+
+def size_of(run: Run) -> int:
+    """How many numbers a run gives."""
+    return len(run.series("step")[0]) + len(run.tensors("grad_norm"))
 
 
 def logged(found: Answers) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from asking import Answers, Truth, ask, forget, wrong
 from hostile import DEEPER, HOSTILE_JSON, Parts, fitting, intact, logged, sample_truth, truth
 
 from gradlens.store import Run, open_runs, pages
+from gradlens.store.frames import frame
 from gradlens.store.layout import SegmentName
 
 Region = tuple[int, int]
@@ -120,16 +121,24 @@ def _entry(data: bytes, rng: random.Random, regions: list[Region], other: bytes)
 
 
 def reseal(data: bytes) -> bytes:
-    """A segment whose index has the right checksums again, whatever its pages and pyramids are."""
+    """A segment or a log whose checksums are right again, whatever its pages, pyramids or frames are."""
     try:
-        parts = Parts.of(data)
-        for chunk, (offset, length) in zip(parts.chunks, parts.chunks[["offset", "length"]].tolist(), strict=True):
-            chunk["crc"] = zlib.crc32(parts.body[offset : offset + length])
-        for name, (offset, count, _) in parts.head["pyramids"].items():
-            parts.head["pyramids"][name] = [offset, count, zlib.crc32(parts.body[offset : offset + 48 * count])]
-        return parts.bytes()
+        return _resealed_log(data) if data[:8] == b"GRADLENS" else _resealed_segment(data)
     except (ValueError, KeyError, TypeError, AttributeError, struct.error, OverflowError, IndexError):
-        return data  # there is no index any more
+        return data  # there is nothing any more that could be right
+
+
+def _resealed_segment(data: bytes) -> bytes:
+    parts = Parts.of(data)
+    for chunk, (offset, length) in zip(parts.chunks, parts.chunks[["offset", "length"]].tolist(), strict=True):
+        chunk["crc"] = zlib.crc32(parts.body[offset : offset + length])
+    for name, (offset, count, _) in parts.head["pyramids"].items():
+        parts.head["pyramids"][name] = [offset, count, zlib.crc32(parts.body[offset : offset + 48 * count])]
+    return parts.bytes()
+
+
+def _resealed_log(data: bytes) -> bytes:
+    return data[:32] + b"".join(frame(each[8:], 0, 0, index) for index, each in enumerate(_frames(data)))
 
 
 # ---- the files -------------------------------------------------------------------------------------------------------
@@ -160,9 +169,9 @@ def _everywhere(data: bytes) -> list[Region]:
 
 def _log_regions(data: bytes) -> list[Region]:
     found, at = [(0, 8), (8, 8), (16, 16)], 32
-    for frame in _frames(data):
-        found += [(at, 4), (at + 4, 4), (at + 8, len(frame) - 8)]
-        at += len(frame)
+    for each in _frames(data):
+        found += [(at, 4), (at + 4, 4), (at + 8, len(each) - 8)]
+        at += len(each)
     return found
 
 
@@ -195,7 +204,12 @@ FORMATS: dict[str, Format] = {
     "steps of version 1": Format("old", "steps/seg-0-0-*.parquet", ANY, _parquet_regions, ("steps",)),
     "tensors of version 1": Format("old", "tensors/seg-0-0-*.parquet", ANY, _parquet_regions, ("tensors",)),
 }
-ADVERSARIES = {"random": "its name as it was", "renamed": "its name fits again", "resealed": "its index fits again too"}
+ADVERSARIES = {
+    "random": "only the bytes are changed",
+    "renamed": "the checksum in the name is made to fit, the others are not",
+    "resealed": "all checksums are made to fit, so that numbers may be what somebody made of them",
+    "deceiving": "the same, but taken for wrong numbers",
+}
 
 
 @cache
@@ -222,15 +236,16 @@ def mutation(case: tuple[str, str, int], pristine: str, folder: str) -> dict[str
     changed = data
     while changed == data:
         changed = rng.choice(kind.mutators)(data, rng, regions, other)
-    changed = reseal(changed) if adversary == "resealed" else changed
+    changed = reseal(changed) if adversary in ("resealed", "deceiving") else changed
     path = root / kind.run / place
     path.unlink(missing_ok=True)  # it is missing if the process was killed in the case before
-    bad = path if adversary == "random" else path.with_name(_fitting_name(path.name, changed))
+    bad = path if adversary == "random" or name == "log" else path.with_name(_fitting_name(path.name, changed))
     bad.write_bytes(changed)
     begin = time.perf_counter()
     try:
         short = name == "log" and len(changed) < len(data)  # as if the rest were still to be written
-        return _judged(root, kind, rng, deceived=adversary == "random", may_be_under_way=short, begin=begin)
+        deceived = adversary in ("random", "deceiving")
+        return _judged(root, kind, rng, deceived=deceived, may_be_under_way=short, begin=begin)
     finally:
         bad.unlink()
         path.write_bytes(data)
