@@ -31,6 +31,7 @@ from gradlens.store.tables import column_type, steps_table, tensors_table
 SLICE_ROWS: Final = 1 << 16
 SUPERSEDED: Final = "superseded"
 _SLICE_VALUES = 1 << 20
+_MOST_BYTES = 320 << 20  # of one kind in a segment; gradlens writes less
 _PATIENCE = 20
 
 
@@ -290,6 +291,8 @@ def _blocks_of(segment: Segment, kind: str, columns: Sequence[str]) -> pa.Table 
             if pc.any(chosen).as_py():
                 table = segment.read(columns, _only(number))
                 tables.append(table if pc.all(chosen).as_py() else table.filter(chosen))
+                if sum(each.nbytes for each in tables) > _MOST_BYTES:
+                    return None
         except RunError:
             continue
         if sum(table.nbytes for table in tables) > MAX_BYTES:

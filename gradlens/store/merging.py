@@ -23,7 +23,7 @@ from gradlens.store.pyramid import merge
 from gradlens.store.segments import MAX_ROWS, Segment
 from gradlens.store.tables import TENSOR_SCHEMA, column_order, column_type
 
-MERGED_BYTES: Final = 256 << 20
+MERGED_BYTES: Final = 160 << 20
 GROUP_BYTES: Final = 256 << 20
 MOST_CHUNKS: Final = 30_000
 """Columns times row groups of a merged segment of step records: what bounds its footer."""

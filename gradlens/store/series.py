@@ -70,7 +70,7 @@ def _stretches(found: Snapshot, session: int, name: str) -> list[Stretch]:
             except RunError:
                 continue
     fresh = found.fresh(session, layout.STEPS)
-    if any(name in (*group.layout.columns, *KEYS) for group in fresh):
+    if fresh and (name in KEYS or any(name in group.layout.columns for group in fresh)):
         table = steps_table(fresh, session, ["step", name]).filter(pc.is_valid(pc.field(name)))
         parts.append((table["step"].to_numpy(), table[name].cast(pa.float64(), safe=False).to_numpy()))
     return parts
@@ -87,7 +87,7 @@ def summaries(found: Snapshot, name: str) -> Summaries:
                 parts.append(_summaries_below(segment, name, limit))
             except RunError:
                 continue
-        if any(name in (*group.layout.columns, *KEYS) for group in fresh):
+        if fresh and (name in KEYS or any(name in group.layout.columns for group in fresh)):
             table = steps_table(fresh, session, ["step", name]).filter(pc.is_valid(pc.field(name)))
             step, value = table["step"].to_numpy(), table[name].cast(pa.float64(), safe=False).to_numpy()
             below = step < limit

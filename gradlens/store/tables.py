@@ -76,21 +76,31 @@ def steps_table(groups: Sequence[Group], session: int, columns: Sequence[str] | 
     present = {name for group in groups for name in group.layout.columns} | {"session", "seq"}
     wanted = column_order(present if columns is None else present & set(columns))
     own = {"seq": seqs[order], "session": np.full(len(seqs), session, np.int64)}
+    parts: dict[str, list[_Part]] = {name: [] for name in wanted}
+    begin = 0
+    for group in groups:
+        for place, name in enumerate(group.layout.columns):
+            if name in parts:
+                texts = group.layout.categories.get(name, ())
+                parts[name].append((begin, group.scalars[:, place], texts))
+        begin += len(group.seqs)
     return pa.table(
-        {name: pa.array(own[name]) if name in own else _column(name, groups, order) for name in wanted},
+        {name: pa.array(own[name]) if name in own else _column(name, parts[name], order) for name in wanted}
     )
 
 
-def _column(name: str, groups: Sequence[Group], order: NDArray[np.int64]) -> pa.Array:
-    values, absent = [], []
+_Part = tuple[int, NDArray[np.float64], tuple[str, ...]]
+"""Where in the order of groups a column's numbers stand, the numbers, and the texts that they stand for."""
+
+
+def _column(name: str, parts: Sequence[_Part], order: NDArray[np.int64]) -> pa.Array:
+    numbers, mask = np.zeros(len(order)), np.ones(len(order), np.bool_)
     texts: tuple[str, ...] = ()
-    for group in groups:
-        there = name in group.layout.columns
-        part = group.scalars[:, group.layout.columns.index(name)] if there else np.zeros(len(group.seqs))
-        values.append(part)
-        absent.append(np.full(len(group.seqs), not there))
-        texts = group.layout.categories.get(name, texts)
-    numbers, mask = np.concatenate(values)[order], np.concatenate(absent)[order]
+    for begin, values, meant in parts:
+        numbers[begin : begin + len(values)] = values
+        mask[begin : begin + len(values)] = False
+        texts = meant or texts
+    numbers, mask = numbers[order], mask[order]
     kind = column_type(name)
     if pa.types.is_floating(kind):
         return pa.array(numbers, kind, mask=mask)
