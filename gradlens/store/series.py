@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -19,6 +20,7 @@ from gradlens.store.tables import column_order, steps_table
 
 Series = tuple[NDArray[np.int64], NDArray[np.float64]]
 Stretch = tuple[NDArray[np.int64] | range, NDArray[np.float64]]
+_READERS = 4
 KEYS = ("step", "session", "seq")
 
 
@@ -62,18 +64,25 @@ def series(found: Snapshot, name: str) -> Series:
 
 def _stretches(found: Snapshot, session: int, name: str) -> list[Stretch]:
     """A session's values in the order of its rows; segments that turn out to be broken are left out."""
-    parts: list[Stretch] = []
-    for segment in found.segments(session, layout.STEPS):
-        if name in segment.columns:
-            try:
-                parts.append(segment.values(name))
-            except RunError:
-                continue
+    segments = [segment for segment in found.segments(session, layout.STEPS) if name in segment.columns]
+    if len(segments) > 1:  # Arrow decodes a column in one thread, and lets go of the interpreter meanwhile
+        with ThreadPoolExecutor(min(len(segments), _READERS)) as pool:
+            read = list(pool.map(lambda segment: _values(segment, name), segments))
+    else:
+        read = [_values(segment, name) for segment in segments]
+    parts = [part for part in read if part is not None]
     fresh = found.fresh(session, layout.STEPS)
     if fresh and (name in KEYS or any(name in group.layout.columns for group in fresh)):
         table = steps_table(fresh, session, ["step", name]).filter(pc.is_valid(pc.field(name)))
         parts.append((table["step"].to_numpy(), table[name].cast(pa.float64(), safe=False).to_numpy()))
     return parts
+
+
+def _values(segment: Segment, name: str) -> Stretch | None:
+    try:
+        return segment.values(name)
+    except RunError:
+        return None
 
 
 def summaries(found: Snapshot, name: str) -> Summaries:
