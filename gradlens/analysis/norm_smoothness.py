@@ -94,6 +94,8 @@ def norm_smoothness(run: Run, *, tries: int = 999) -> NormSmoothness:
         why += (
             " Probe more often, as with smoothness=gradlens.every(20)."
             if n
+            else " Part of the run cannot be read, see gradlens info."
+            if run.problems
             else " Smoothness is measured where the loss goes through recorder.loss and smoothness= is due."
         )
         return NormSmoothness(

@@ -13,7 +13,7 @@ import pyarrow as pa
 from gradlens.cli.on_disk import count, named_runs
 from gradlens.cli.output import print_json, printable
 from gradlens.cli.progress import Advance, progress
-from gradlens.cli.table_files import check_free, table_file
+from gradlens.cli.table_files import check_ending, check_free, table_file
 from gradlens.schema import TENSOR_KINDS
 from gradlens.store import Run, RunError
 from gradlens.store.export_rows import SUPERSEDED, Slices, step_slices, tensor_slices
@@ -75,6 +75,7 @@ def run(given: argparse.Namespace) -> int:
     """Write the table; 1 where something that was recorded could not be read, and is not in it."""
     if given.tensors and given.superseded:
         raise ValueError("--superseded is about steps, --tensors gives per-tensor values; give one of the two.")
+    check_ending(given.out, given.form)
     check_free(given.out, force=given.force)
     runs, problems = named_runs(given.runs)
     sources = [(run, _slices(run, given)) for run in runs]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from math import isnan
 from pathlib import Path
 
-from gradlens.analysis import norm_smoothness, summarize
+from gradlens.analysis import Summary, norm_smoothness, summarize
 from gradlens.cli.on_disk import count, files_of
 from gradlens.cli.output import number, print_entry, print_json, when
 from gradlens.cli.progress import progress
@@ -38,7 +39,8 @@ def run(given: argparse.Namespace) -> int:
             print_entry(title, value)
         for problem in problems:
             print_entry("problem", problem)
-        print(f"\ndraw it with: gradlens export figure {given.run_folder} --out figure")
+        if opened.columns:
+            print(f"\ndraw it with: gradlens export figure {given.run_folder} --out figure")
     return 1 if problems or not opened.columns else 0
 
 
@@ -75,7 +77,7 @@ def _entries(run: Run) -> list[tuple[str, str]]:
         ("optimizer", str(run.optimizer.get("class"))),
         ("parameters", f"{environment.get('parameters')} in {len(run.parameters)} tensors"),
         ("steps", f"{summary.steps:,} in {number(summary.seconds)} s"),
-        ("final loss", number(summary.final_loss)),
+        ("final loss", _final_loss(run, summary)),
         ("clipped", number(summary.clipped, percent=True)),
         ("norm-smoothness", r),
         ("overhead", number(summary.overhead, percent=True) + " of a step, smoothness probes apart"),
@@ -84,10 +86,18 @@ def _entries(run: Run) -> list[tuple[str, str]]:
     ]
 
 
+def _final_loss(run: Run, summary: Summary) -> str:
+    if "loss" not in run.columns:
+        return "- (no loss was recorded)"
+    of = f"; gradients not finite in {count(summary.nonfinite, 'step')}" if summary.nonfinite else ""
+    return ("NaN" if isnan(summary.final_loss) else number(summary.final_loss)) + of
+
+
 def _disk_entries(run: Run) -> list[tuple[str, str]]:
     files, points, sessions, thinned = files_of(run), run.footprint.points, run.sessions, run.thinned
     each = f", {files.bytes / points:.1f} bytes each" if points else ""
     lost = sum(session.lost for session in sessions)
+    none = "not known, since files are damaged" if run.problems else "none"
     turns = [
         (f"session {session.number}", _session(session, is_newest=session is sessions[-1], status=run.status))
         for session in sessions
@@ -96,7 +106,7 @@ def _disk_entries(run: Run) -> list[tuple[str, str]]:
         ("on disk", str(files)),
         ("numbers", f"{points:,} readable{each}"),
         *(turns if len(turns) > 1 else ()),
-        ("rows lost", f"{lost:,} of {lost + sum(session.rows for session in sessions):,}" if lost else "none"),
+        ("rows lost", f"{lost:,} of {lost + sum(session.rows for session in sessions):,}" if lost else none),
     ]
     if thinned:
         summaries = "some or all per-tensor values gave way to 256-step summaries (max_bytes)"

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gradlens.analysis import summarize
+from gradlens.cli.on_disk import count
 from gradlens.cli.output import number, print_json, print_table
 from gradlens.clipping import describe
 from gradlens.store import open_runs
@@ -59,5 +60,5 @@ def run(given: argparse.Namespace) -> int:
         ],
         right=(3, 4, 5, 6),
     )
-    print(f"\n{len(rows)} runs. Browse them with: gradlens show {given.root}")
+    print(f"\n{count(len(rows), 'run')}. Browse them with: gradlens show {given.root}")
     return 0

@@ -81,6 +81,17 @@ def check_free(path: Path, *, force: bool) -> None:
         raise FileExistsError(f"{path} exists and is left as it is; name another --out, or replace it with --force.")
 
 
+def check_ending(path: Path, form: str) -> None:
+    """Refuse a name that says another format than the file will have.
+
+    Raises:
+        ValueError: if it does.
+    """
+    other = {"csv": ".parquet", "parquet": ".csv"}[form]
+    if path.suffix.lower() == other:
+        raise ValueError(f"{path} would hold {form}; name it {path.with_suffix('.' + form)}, or export {other[1:]}.")
+
+
 def inert(text: str) -> str:
     """A text that a spreadsheet takes for a text.
 

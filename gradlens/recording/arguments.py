@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -54,13 +55,18 @@ def check_arguments(
         raise TypeError(f"config must be a mapping such as a dict; got {type(config).__name__}.")
 
 
-def check_storage(resume: str | os.PathLike[str] | None, max_bytes: int | None) -> None:
+def check_storage(root: str | os.PathLike[str], resume: str | os.PathLike[str] | None, max_bytes: int | None) -> None:
     """Refuse a folder or a limit of the wrong kind.
 
     Raises:
-        TypeError: if ``resume`` is no path.
+        TypeError: if ``root`` or ``resume`` is no path.
+        OSError: if ``root`` is a file.
         ValueError: if ``max_bytes`` is no positive whole number.
     """
+    if not isinstance(root, (str, os.PathLike)):
+        raise TypeError(f'root takes the folder that the run folder is made in, such as "runs"; got {root!r}.')
+    if Path(root).is_file():
+        raise NotADirectoryError(f"root takes the folder that the run folder is made in; {root} is a file.")
     if resume is not None and not isinstance(resume, (str, os.PathLike)):
         raise TypeError(f"resume takes a run folder, such as recorder.path was; got {resume!r}.")
     if max_bytes is not None and (isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 1):

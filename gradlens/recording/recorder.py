@@ -106,7 +106,7 @@ class Recorder:
     ) -> None:
         schedules = {"norms": norms, "update": update, "smoothness": smoothness}
         check_arguments(model, optimizer, name, clip, schedules, config)
-        check_storage(resume, max_bytes)
+        check_storage(root, resume, max_bytes)
         self._optimizer = optimizer
         self._probes = Probes(model, optimizer, norms, update, smoothness)
         self._clipper = None if clip is None else Clipper(clip, self._probes.device)

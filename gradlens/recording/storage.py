@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlens.store import PATIENCE, RunWriter, open_run
+from gradlens.store import PATIENCE, RunWriter, open_run, written_to
 
 logger = logging.getLogger("gradlens")
 
@@ -49,9 +49,11 @@ class Storage:
         if resume is None:
             self._writer = RunWriter.create(root, name, description, parameters, **self._options)
             return
-        if open_run(resume).status == "running":
+        open_run(resume)  # says so where it is no run
+        if written_to(resume):
             logger.warning(
-                "gradlens: another process seems to write to %s still; both go on, the newer counts.", resume
+                "gradlens: a living process writes to %s; both go on, and of a step that both write the newer counts.",
+                resume,
             )
         self._writer = self._session_of(resume)
 
@@ -87,6 +89,11 @@ class Storage:
         old = self._writer
         there = run is not None and (self.path.parent / run / "run.json").is_file()
         folder = self.path.parent / str(run) if there else self.path
+        if run is not None and not there:
+            logger.warning(
+                "gradlens: the checkpoint's run %s is not in %s; recording goes on in %s.",
+                run, self.path.parent, self.path.name,
+            )  # fmt: skip
         if folder == self.path and not old.rows:
             return
         self._writer = self._session_of(folder)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gradlens.recording.norms import tensor_norms
+from gradlens.recording.norms import difference_norms
 
 
 class UpdateProbe:
@@ -38,9 +38,7 @@ class UpdateProbe:
         Returns:
             (parameters,) float64 on ``device``.
         """
-        for old, parameter in zip(self._before, parameters, strict=True):
-            torch.sub(parameter.detach(), old, out=old)
-        norms = tensor_norms(self._before, device)
+        norms = difference_norms(parameters, self._before, device)
         if not keep:
             self._before = []
         return norms

@@ -4,7 +4,7 @@ from gradlens.store.disk import Disk
 from gradlens.store.errors import RunError
 from gradlens.store.finding import Runs, open_run, open_runs
 from gradlens.store.run import Run, SessionInfo
-from gradlens.store.sealing import compact_run
+from gradlens.store.sealing import compact_run, written_to
 from gradlens.store.writer import PATIENCE, RunWriter
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "compact_run",
     "open_run",
     "open_runs",
+    "written_to",
 ]

@@ -458,10 +458,18 @@ def _points(segment: Segment) -> int:
     some = max(1, _FOOTPRINT_VALUES // max(1, segment.rows))
     points = 0
     for begin in range(0, len(names), some):
-        with contextlib.suppress(RunError):
-            read = segment.read(names[begin : begin + some])
-            points += sum(len(column) - int(column.null_count) for column in read.columns)
+        chosen = names[begin : begin + some]
+        try:
+            points += _numbers(segment, chosen)
+        except RunError:  # one of them is damaged; the others count
+            for name in chosen:
+                with contextlib.suppress(RunError):
+                    points += _numbers(segment, [name])
     return points
+
+
+def _numbers(segment: Segment, names: list[str]) -> int:
+    return sum(len(column) - int(column.null_count) for column in segment.read(names).columns)
 
 
 def _count(value: object) -> int:

@@ -99,6 +99,18 @@ def _by_values(table: pa.Table) -> Iterator[pa.Table]:
         start = end
 
 
+def written_to(run: Path) -> bool:
+    """Whether a living process holds a log of the run; False where the system has no file locks."""
+    for path in run.glob("active-*.log"):
+        try:
+            with files.opened(path) as (file, _):
+                if not lock(file.fileno()):
+                    return True
+        except (OSError, RunError):
+            continue
+    return False
+
+
 def tidy(disk: Disk, run: Path, but: int | None = None, tick: Tick = lambda: None) -> tuple[int, ...]:
     """Seal what dead sessions left, and clear away their temporaries.
 

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import shutil
 import struct
 import subprocess
@@ -204,6 +205,35 @@ def test_info_counts_steps_where_their_time_is_damaged(tmp_path: Path, capsys: C
     assert entries["steps"] == 50
     assert entries["points"] == gradlens.open_run(run.path).footprint.points > 0
     assert "steps             50 in - s" in text
+
+
+def test_one_damaged_column_costs_the_count_of_that_column_only(write_run: WriteRun, capsys: Capture) -> None:
+    run = write_run()
+    points = run.footprint.points
+    flip(only_segment(run.path), "grad_norm")
+    assert gradlens.open_run(run.path).footprint.points == points - 400
+    assert main(["info", str(run.path)]) == 1
+    text = capsys.readouterr().out
+    assert re.search(r"rows lost +not known, since files are damaged", text)
+    assert "Part of the run cannot be read" in " ".join(text.split())
+    assert "goes through recorder.loss" not in text
+
+
+def test_info_says_that_a_loss_became_nan(write_run: WriteRun, capsys: Capture) -> None:
+    nonfinite = (np.arange(400) >= 150).astype(int).tolist()
+    loss = np.where(np.arange(400) >= 150, np.nan, 1.0)
+    run = write_run(loss=loss, nonfinite=nonfinite)
+    main(["info", str(run.path)])
+    assert re.search(r"final loss +NaN; gradients not finite in 250 steps", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(("form", "name"), [("csv", "table.parquet"), ("parquet", "table.CSV")])
+def test_a_table_is_not_named_as_the_other_format(
+    form: str, name: str, write_run: WriteRun, tmp_path: Path, capsys: Capture
+) -> None:
+    assert main(["export", form, str(write_run().path), "--out", str(tmp_path / name)]) == 2
+    assert f"would hold {form}; name it" in capsys.readouterr().err
+    assert not (tmp_path / name).exists()
 
 
 def test_info_says_where_detail_was_thinned(tmp_path: Path, capsys: Capture, small_logs: None) -> None:

@@ -2,6 +2,9 @@
 
 import io
 import logging
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +159,7 @@ def test_another_rule_begins_without_a_history_and_says_so(tmp_path: Path, caplo
     assert "the checkpoint's clip rule is another one" in caplog.text
 
 
-def test_a_run_that_another_process_seems_to_write_is_resumed_with_a_warning(
+def test_a_run_that_a_living_process_writes_is_resumed_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = Training(tmp_path)
@@ -167,10 +170,40 @@ def test_a_run_that_another_process_seems_to_write_is_resumed_with_a_warning(
     second.run(range(2, 4))
     second.recorder.close()
     first.recorder.close()  # writes the row of its step 2, which was still open
-    assert "another process seems to write" in caplog.text
+    assert "a living process writes to" in caplog.text
     run = gradlens.open_run(first.recorder.path or "")
     assert run.series("session")[1].tolist() == [0, 0, 1, 1]
     assert run.steps(superseded=True)["step"].tolist() == [0, 1, 2, 2, 3]
+
+
+def test_a_run_that_was_killed_a_moment_ago_is_resumed_without_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    child = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    assert child.returncode == -signal.SIGKILL
+    (path,) = tmp_path.iterdir()
+    assert gradlens.open_run(path).status == "running"  # its heartbeat is young
+    Training(tmp_path, resume=path).recorder.close()
+    assert "living process" not in caplog.text
+
+
+KILLED = """
+import os, signal, sys, torch, gradlens
+model = torch.nn.Linear(2, 1)
+recorder = gradlens.Recorder(model, torch.optim.SGD(model.parameters()), sys.argv[1])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_checkpoint_whose_run_is_not_there_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = Training(tmp_path / "here")
+    first.run(range(3))
+    state = first.recorder.state_dict()
+    first.recorder.close()
+    other = Training(tmp_path / "elsewhere")
+    other.recorder.load_state_dict(state)
+    other.recorder.close()
+    assert f"the checkpoint's run {state['run']} is not in {tmp_path / 'elsewhere'}" in caplog.text
 
 
 @pytest.mark.parametrize("rule", [RULE, clipping.autoclip(10, window=5), clipping.fixed(2.0)], ids=str)

@@ -205,3 +205,13 @@ def test_wrong_calls_raise_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         gradlens.Recorder(MODEL, SGD, tmp_path / "file")
+
+
+def test_a_root_that_is_no_folder_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    model = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters())
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="file is a file"):
+        gradlens.Recorder(model, optimizer, tmp_path / "file")
+    with pytest.raises(TypeError, match="root takes the folder"):
+        gradlens.Recorder(model, optimizer, None)  # type: ignore[arg-type]
