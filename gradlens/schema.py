@@ -139,10 +139,28 @@ _COLUMNS: Final = (
         "clip_source",
         "category",
         "1",
-        "How the clip is known.",
+        "How the clip is known: applied by gradlens (observed), named by the training (declared), computed from the "
+        "norms where backward left the gradient and where the step takes it (inferred), or not (unknown: grad_norm "
+        "is of the gradient at the step, after whatever the training did to it).",
         "just before the update",
         "clip source",
         CLIP_SOURCES,
+    ),
+    Column(
+        "loss_scale",
+        "float64",
+        "1",
+        "What the loss was multiplied by before backward; the norms are without it.",
+        "at the end of backward",
+        "loss scale",
+    ),
+    Column(
+        "stepped",
+        "bool",
+        "1",
+        "Whether the parameters were updated; false where a loss scaler skipped the step, or zero_grad came first.",
+        "at the optimizer's step",
+        "stepped",
     ),
     Column(
         "update_norm",
@@ -219,7 +237,7 @@ STEP_COLUMNS: Final[dict[str, Column]] = {column.name: column for column in _COL
 USER_COLUMNS: Final = frozenset({"epoch", "tokens", "loss"})
 """Columns of the step table that ``recorder.log`` may fill."""
 
-TENSOR_KINDS: Final = ("grad_norm", "update_norm", "param_norm")
+TENSOR_KINDS: Final = ("grad_norm", "grad_norm_clipped", "update_norm", "param_norm")
 """Per-parameter quantities stored in the ``tensors`` table; each is the L2 norm of one tensor, float32."""
 
 
@@ -261,7 +279,8 @@ def columns_markdown() -> str:
         "\n# The tensor table\n\nOne row per parameter, kind and block of 256 steps, with the block's minimum,\n"
         "maximum, mean, last value and the list of its steps and values (float32). Kinds: "
         + ", ".join(f"`{kind}`" for kind in TENSOR_KINDS)
-        + ", each the L2 norm of one parameter tensor's gradient before clipping, update, or value.\n"
+        + ",\neach the L2 norm of one parameter tensor's gradient before clipping, or after a clip of the training's "
+        "own,\nof its update, or of its value.\n"
     )
     return head + rows + values + kinds
 

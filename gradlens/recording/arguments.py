@@ -22,6 +22,7 @@ def check_arguments(
     clip: ClipRule | None,
     schedules: Mapping[str, Schedule],
     config: Mapping[str, Any] | None,
+    scaler: torch.amp.GradScaler | None = None,
 ) -> None:
     """Refuse what cannot be recorded.
 
@@ -36,6 +37,8 @@ def check_arguments(
     owned = {id(parameter) for parameter in model.parameters()}
     if owned and owned.isdisjoint(id(p) for group in optimizer.param_groups for p in group["params"]):
         raise ValueError("the optimizer holds none of this model's parameters; give the model that it trains.")
+    if scaler is not None and not isinstance(scaler, torch.amp.GradScaler):
+        raise TypeError(f"scaler must be a torch.amp.GradScaler, or None; got {type(scaler).__name__}.")
     if name is not None and not isinstance(name, str):
         raise TypeError(f"name must be text; got {type(name).__name__}.")
     if clip is not None and not isinstance(clip, ClipRule):

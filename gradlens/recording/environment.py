@@ -12,6 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+_WRAPPERS = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+"""What ``DataParallel``, ``torch.compile``, FSDP and activation checkpointing call the module that they wrap."""
+
 
 def describe_environment(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]) -> dict[str, Any]:
     """The environment entry of ``run.json``."""
@@ -36,7 +39,11 @@ def describe_parameters(
 
     A parameter that the model does not own is called by its place in the optimizer, as in ``group0.3``.
     """
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    own = dict(model.named_parameters())
+    clean = {name: clean_name(name) for name in own}
+    if len(set(clean.values())) < len(clean):  # a module of the user's own has a wrapper's name
+        clean = {name: name for name in own}
+    names = {id(parameter): clean[name] for name, parameter in own.items()}
     return [
         (
             names.get(id(parameter), f"group{group_index}.{index}"),
@@ -47,6 +54,15 @@ def describe_parameters(
         for group_index, group in enumerate(optimizer.param_groups)
         for index, parameter in enumerate(group["params"])
     ]
+
+
+def clean_name(name: str) -> str:
+    """A parameter's name without what wrappers put into it.
+
+    >>> clean_name("_orig_mod.module.encoder._fsdp_wrapped_module.weight")
+    'encoder.weight'
+    """
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS) or name
 
 
 def plain(value: Any) -> Any:

@@ -10,14 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gradlens.recording.gradient import GradientProbe, Measurement
 from gradlens.recording.norms import global_norm, tensor_norms
 from gradlens.recording.smoothness import HalfPrecisionError, SameBatchProbe
-from gradlens.recording.step_row import StepRow, kept
+from gradlens.recording.step_row import Part, StepRow, kept
 from gradlens.recording.update import UpdateProbe
 from gradlens.schedules import Schedule
 from gradlens.schema import SAME_BATCH
 
 logger = logging.getLogger("gradlens")
+
+CHECK_EVERY = 100
+"""Every how many steps the gradient is measured at both points even where it is thought to be left alone."""
 
 _REASONS: dict[type[Exception], str] = {
     torch.OutOfMemoryError: "none: out of memory",
@@ -35,11 +39,13 @@ class Probes:
         norms: when to measure gradient norms.
         update: when to measure the update's and the parameters' norms.
         smoothness: when to measure smoothness.
+        scaler: scales the loss, if any does.
 
     Attributes:
         parameters: those the optimizer steps.
         device: where results are: that of the first parameter.
         skipped: measurements that failed.
+        doubtful: whether a gradient may be written to between backward and step without a sign of it.
     """
 
     def __init__(
@@ -49,25 +55,61 @@ class Probes:
         norms: Schedule,
         update: Schedule,
         smoothness: Schedule,
+        scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         self._optimizer = optimizer
+        self._scaler = scaler
         self.parameters: Sequence[nn.Parameter] = [p for group in optimizer.param_groups for p in group["params"]]
         self.device = self.parameters[0].device
         self.skipped = 0
+        self.doubtful = True
         self._warned = False
         self._norms_due, self._update_due, self._smoothness_due = norms, update, smoothness
+        self._gradient = GradientProbe(self.parameters, self.device)
         self._update = UpdateProbe()
         self._smoothness = SameBatchProbe(model, self.parameters, self.device)
 
     def gradients(self) -> list[Tensor]:
         """The gradients there are, in the parameters' order."""
-        return [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        return self._gradient.present()
 
     def gradient_norms(self) -> Tensor:
         """L2 norm of each gradient there is, without the loss scale that a fused optimizer still carries."""
-        norms = tensor_norms(self.gradients(), self.device)
+        norms = self._gradient.norms()
         scale = getattr(self._optimizer, "grad_scale", None)
         return norms if scale is None else norms / scale.to(norms)
+
+    def backward_ended(self, row: StepRow, seed: Tensor) -> None:
+        """Measure the gradient where backward left it, if this may be the step's last backward pass."""
+        self._gradient.backward_ended(of=row.of, measure=self._norms_due(row.step))
+        row.passes += 1
+        row.scalars[Part.SEED] = kept(seed) * row.of
+        scale = getattr(self._scaler, "_scale", None)  # a scaler that is switched off has none
+        if scale is not None:
+            row.scalars["loss_scale"] = kept(scale)
+
+    def before_user_clip(self, row: StepRow) -> None:
+        """Measure the gradient before a clip that the user names."""
+        if self._norms_due(row.step):
+            self._gradient.measure_left()
+
+    def left_out(self, row: StepRow) -> None:
+        """The optimizer did not step: note the gradient as it is."""
+        row.scalars |= {"lr": kept(self._optimizer.param_groups[0]["lr"]), "stepped": 0.0}
+        if self._norms_due(row.step):
+            self._gradient_norms_into(row)
+        self._gradient.step_ended()
+        self._smoothness.forget()
+
+    @property
+    def outgrown(self) -> bool:
+        """Whether the optimizer has got or lost parameters."""
+        return sum(len(group["params"]) for group in self._optimizer.param_groups) != len(self.parameters)
+
+    @property
+    def gradients_gone(self) -> bool:
+        """Whether no parameter has a gradient: after ``zero_grad``, or before the first ``backward``."""
+        return all(parameter.grad is None for parameter in self.parameters)
 
     def loss_begins(self, row: StepRow, call: Callable[[], Any], of: int) -> None:
         """Before a loss is evaluated: remember how, if this step's smoothness is due."""
@@ -84,10 +126,12 @@ class Probes:
         """
         step = row.step
         row.scalars["lr"] = kept(self._optimizer.param_groups[0]["lr"])
+        infinite = getattr(self._optimizer, "found_inf", None)  # a fused optimizer leaves such a step out by itself
+        row.scalars["stepped"] = 1.0 if infinite is None else 1.0 - kept(infinite)
         update, smoothness = self._update_due(step), self._smoothness_due(step)
         norm = None
         if clipping or smoothness or self._norms_due(step):
-            norm = self._gradient(row)
+            norm = self._gradient_norms_into(row)
         if smoothness:
             self._begin_smoothness(row)
         if update or row.probing:
@@ -111,32 +155,63 @@ class Probes:
             if row.probing:
                 with self._guard(row):
                     row.note_smoothness(moved=moved, change=self._smoothness.after_update())
+        self._gradient.step_ended()
         self._smoothness.forget()
 
     def release(self) -> None:
         """Let go of everything held from one step to the next."""
         self._smoothness.forget()
+        self._gradient.step_ended()
         self._update = UpdateProbe()
 
-    def _gradient(self, row: StepRow) -> Tensor | None:
-        present = [index for index, parameter in enumerate(self.parameters) if parameter.grad is not None]
-        if not present:
+    def _gradient_norms_into(self, row: StepRow) -> Tensor | None:
+        found = self._gradient.at_step(again=self.doubtful or row.step % CHECK_EVERY == 0)
+        if not any(found.taken_there):
             if not self._warned:
                 self._warned = True
                 logger.warning(
                     "gradlens found no gradient at step %d: was loss.backward() called before step()?", row.step
                 )
             return None
-        norms = self.gradient_norms()
-        norm = global_norm(norms)
-        row.scalars |= {"grad_norm": norm, "grad_norm_clipped": norm, "nonfinite": (~torch.isfinite(norms)).sum()}
-        if self._norms_due(row.step):
-            if len(present) < len(self.parameters):
-                missing = norms.new_full((), torch.nan)
-                found = dict(zip(present, norms.unbind(), strict=True))
-                norms = torch.stack([found.get(index, missing) for index in range(len(self.parameters))])
-            row.tensors["grad_norm"] = norms
+        carried = getattr(self._optimizer, "grad_scale", None)
+        taken = found.taken if carried is None else found.taken / carried.to(found.taken)
+        norm, due = global_norm(taken), self._norms_due(row.step)
+        row.scalars |= {"grad_norm": norm, "grad_norm_clipped": norm, "nonfinite": (~torch.isfinite(taken)).sum()}
+        if due:
+            row.tensors["grad_norm"] = self._spread(taken, found.taken_there)
+        if found.left is None:
+            row.scalars["clip_source"] = "unknown"
+        elif not found.once:
+            self._note_both(row, found, carried, due=due)
         return norm
+
+    def _note_both(self, row: StepRow, found: Measurement, carried: Tensor | None, *, due: bool) -> None:
+        """Note what backward left beside what the step takes; the host compares them."""
+        if found.left is None:
+            return
+        row.scalars[Part.LEFT] = global_norm(found.left)
+        row.scalars["nonfinite"] = (~torch.isfinite(found.left)).sum()
+        row.scalars.setdefault(Part.SEED, 0.0)
+        if not found.announced:
+            row.scalars[Part.SILENT] = global_norm(found.taken)
+        scale = carried if carried is not None else row.scalars.get("loss_scale")
+        if scale is not None:
+            row.scalars[Part.SCALE] = kept(scale)
+        if row.declared:
+            row.scalars[Part.DECLARED] = 1.0
+            if len(row.declared) == 1 and row.declared[0] is not None:
+                row.scalars["clip_threshold"] = row.declared[0]
+        if due:
+            row.tensors["grad_norm_clipped"] = row.tensors["grad_norm"]
+            row.tensors["grad_norm"] = self._spread(found.left, found.left_there)
+
+    def _spread(self, norms: Tensor, there: Sequence[bool]) -> Tensor:
+        """A norm for every parameter, NaN for those without a gradient."""
+        if all(there):
+            return norms
+        missing = norms.new_full((), torch.nan)
+        found = iter(norms.unbind())
+        return torch.stack([next(found) if present else missing for present in there])
 
     def _begin_smoothness(self, row: StepRow) -> None:
         if row.losses > 1:

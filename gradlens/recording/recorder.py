@@ -15,7 +15,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -28,13 +28,16 @@ from torch import Tensor, nn
 from gradlens.clipping import ClipRule
 from gradlens.recording.apply_clip import Clipper
 from gradlens.recording.arguments import check_arguments, check_logged, check_state, check_storage
+from gradlens.recording.backward_end import BackwardEnd
 from gradlens.recording.closure import StepArguments, measure_first_evaluation
 from gradlens.recording.environment import describe_environment, describe_parameters, plain
+from gradlens.recording.loss_scaling import ScalerWatch
 from gradlens.recording.probes import Probes
 from gradlens.recording.row_ring import RowRing
 from gradlens.recording.smoothness import first
 from gradlens.recording.step_row import RowFinisher, StepRow, kept
 from gradlens.recording.storage import Storage
+from gradlens.recording.user_clip import CapturedClipping
 from gradlens.schedules import Schedule, every
 
 logger = logging.getLogger("gradlens")
@@ -49,8 +52,8 @@ class Recorder:
 
     Args:
         model: names the parameters; its buffers are put back after each smoothness probe.
-        optimizer: its step is hooked; the gradient norm is over the parameters that it steps now. Groups added later
-            are neither measured nor clipped.
+        optimizer: its step is hooked; the gradient norm is over the parameters that it steps. Where a group is added
+            later, recording goes on in a new session of the run.
         root: folder of runs; the run gets a folder of its own inside, ``recorder.path``.
         name: what people call the run; the model's class name if not given.
         clip: a rule of ``gradlens.clipping`` to apply, or None to observe only.
@@ -59,6 +62,8 @@ class Recorder:
         update: when to measure the update's and the parameters' norms. Costs one copy of the parameters meanwhile.
         smoothness: when to measure same-batch smoothness. Costs two forward and backward passes a probe, and two copies
             of the gradients meanwhile; needs the loss to be computed through :meth:`loss`.
+        scaler: the gradient scaler of a mixed-precision training. Norms are recorded without its scale, and a step that
+            it leaves out is a row with ``stepped`` false.
         config: hyper-parameters to store with the run, JSON-like.
         resume: a run folder to go on with, in a new session, from the step after its last; the clip rule takes up the
             recorded norms. :meth:`load_state_dict` goes on from the step of a checkpoint instead. ``root`` and ``name``
@@ -99,21 +104,29 @@ class Recorder:
         norms: Schedule = every(1),  # noqa: B008 - a pure function
         update: Schedule = every(10),  # noqa: B008
         smoothness: Schedule = every(200),  # noqa: B008
+        scaler: torch.amp.GradScaler | None = None,
         config: Mapping[str, Any] | None = None,
         resume: str | os.PathLike[str] | None = None,
         max_bytes: int | None = None,
         enabled: bool = True,
     ) -> None:
         schedules = {"norms": norms, "update": update, "smoothness": smoothness}
-        check_arguments(model, optimizer, name, clip, schedules, config)
+        check_arguments(model, optimizer, name, clip, schedules, config, scaler)
         check_storage(root, resume, max_bytes)
         self._optimizer = optimizer
-        self._probes = Probes(model, optimizer, norms, update, smoothness)
+        self._scaler = scaler
+        self._scaler_watch: ScalerWatch | None = None
+        self._captured: list[CapturedClipping] = []
+        self._backward = BackwardEnd(self._on_backward_end)
+        self._make_probes = partial(Probes, model, optimizer, norms, update, smoothness, scaler)
+        self._describe_parameters = partial(describe_parameters, model, optimizer)
+        self._probes = self._make_probes()
         self._clipper = None if clip is None else Clipper(clip, self._probes.device)
         self._ring = RowRing(self._probes.device)
         self._finish = RowFinisher(torch.finfo(self._probes.parameters[0].dtype).eps)
         self._row: StepRow | None = None
         self._step = 0
+        self._calls = 0  # of the optimizer's step
         self._samples = 0
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
         self._storage: Storage | None = None
@@ -128,7 +141,7 @@ class Recorder:
                     "clip": None if clip is None else clip.spec(),
                     "environment": describe_environment(optimizer, self._probes.parameters),
                 },
-                describe_parameters(model, optimizer),
+                self._describe_parameters(),
                 wait=self._probes.device.type == "cpu",
                 max_bytes=max_bytes,
                 resume=None if resume is None else Path(resume),
@@ -173,16 +186,20 @@ class Recorder:
         call = partial(compute, *inputs, **named_inputs)
         row = None
         with self._guard():
+            if self._row is not None and self._row.passes and not self._row.measured and self._probes.gradients_gone:
+                self._leave_out()  # zero_grad came without a step
             row = self._open_row()
             if row is not None and row.measured:  # inside a line search: the step's own loss is noted already
                 row = None
             if row is not None:
+                row.of = of
                 self._probes.loss_begins(row, call, of)
         result = call()
         loss = first(result)
         with self._guard():
             if row is not None:
                 self._note_loss(row, loss, (*inputs, *named_inputs.values()))
+                self._backward.watch(loss)
             elif not self._open:  # a checkpoint of a training that is not recorded counts all the same
                 self._samples += _batch_size((*inputs, *named_inputs.values())) or 0
         if of == 1:
@@ -205,6 +222,44 @@ class Recorder:
             if row is not None:
                 row.scalars.update({name: kept(value) for name, value in scalars.items()})
 
+    def clip_grad_norm_(
+        self,
+        parameters: Tensor | Iterable[Tensor],
+        max_norm: float,
+        norm_type: float = 2.0,
+        error_if_nonfinite: bool = False,
+        foreach: bool | None = None,
+    ) -> Tensor:
+        """``torch.nn.utils.clip_grad_norm_``, with its threshold in the row: for trainings that clip by themselves.
+
+        Does exactly what torch's function does, with the same arguments and the same result. The row then has
+        ``clip_source`` = declared.
+        """
+        parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+        if not any(captured.active for captured in self._captured):
+            self._on_user_clip(parameters, float(max_norm), float(norm_type))
+        return torch.nn.utils.clip_grad_norm_(parameters, max_norm, norm_type, error_if_nonfinite, foreach)
+
+    def capture_clipping(self) -> CapturedClipping:
+        """See every call of ``torch.nn.utils.clip_grad_norm_`` on this optimizer's parameters, threshold included.
+
+        Until the result's ``remove()``, the end of a ``with`` around it, or :meth:`close`.
+
+        >>> import tempfile, torch, gradlens
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     with gradlens.watch(model, optimizer, root) as recorder, recorder.capture_clipping():
+        ...         model(torch.ones(4, 2)).square().mean().backward()
+        ...         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1e-3)
+        ...         optimizer.step()
+        ...     row = gradlens.open_run(recorder.path).steps().iloc[0]
+        >>> row["clip_source"], float(row["clip_threshold"]), bool(abs(row["grad_norm"] - norm.item()) < 1e-5)
+        ('declared', 0.001, True)
+        """
+        self._captured.append(CapturedClipping(self._on_user_clip))
+        return self._captured[-1]
+
     def attach(self) -> None:
         """Hook into the optimizer's step; done at construction."""
         if not self._hooks:
@@ -212,12 +267,20 @@ class Recorder:
                 self._optimizer.register_step_pre_hook(self._on_step),
                 self._optimizer.register_step_post_hook(self._on_stepped),
             ]
+            if self._scaler is not None:
+                self._scaler_watch = ScalerWatch(self._scaler, self._optimizer, lambda: self._calls, self._on_left_out)
 
     def detach(self) -> None:
         """Take the hooks off: nothing is measured or clipped until :meth:`attach`."""
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
+        if self._scaler_watch is not None:
+            self._scaler_watch.remove()
+            self._scaler_watch = None
+        for captured in self._captured:
+            captured.remove()
+        self._captured = []
 
     def close(self, outcome: str = "finished") -> None:
         """Detach, and write what remains. A second call does nothing.
@@ -309,10 +372,43 @@ class Recorder:
 
     # ---- what the optimizer calls ------------------------------------------------------------------------------------
 
+    def _on_backward_end(self, seed: Tensor) -> None:
+        """At the end of a backward pass through a loss of :meth:`loss`."""
+        with self._guard(), torch.no_grad():
+            row = self._row
+            if self._hooks and row is not None and not row.measured and not row.stepped:
+                self._probes.backward_ended(row, seed)
+
+    def _on_user_clip(self, parameters: Sequence[Tensor], max_norm: float, norm_type: float) -> None:
+        """Before a clip of the training's own."""
+        with self._guard(), torch.no_grad():
+            own = {id(parameter) for parameter in self._probes.parameters}
+            clipped = {id(parameter) for parameter in parameters}
+            row = None if own.isdisjoint(clipped) else self._open_row()
+            if row is not None:
+                self._probes.before_user_clip(row)
+                row.declared.append(max_norm if own <= clipped and norm_type == 2 else None)
+
+    def _on_left_out(self) -> None:
+        """The scaler has left a step out."""
+        with self._guard(), torch.no_grad():
+            self._leave_out()
+
+    def _leave_out(self) -> None:
+        row = self._row
+        if not self._open:
+            self._step += 1
+        elif row is not None and not row.stepped:
+            row.scalars["time"] = time.time()
+            self._probes.left_out(row)
+            row.stepped = True
+            self._step += 1
+
     def _on_step(
         self, _optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> StepArguments | None:
         """Before the update, or inside the closure that leads to it."""
+        self._calls += 1
         stepped_with = measure_first_evaluation(args, kwargs, self._before_update)
         if stepped_with is None:
             self._before_update()
@@ -322,6 +418,8 @@ class Recorder:
     def _before_update(self) -> None:
         norm = None
         with self._guard():
+            if self._open and self._probes.outgrown:
+                self._regroup()
             row = self._open_row()
             if row is not None:
                 row.scalars["time"] = time.time()
@@ -360,6 +458,14 @@ class Recorder:
             self._row = StepRow(self._step)
         return self._row
 
+    def _regroup(self) -> None:
+        """The optimizer has other parameters than before: measure them, in a session that names them."""
+        self._drain(everything=True)
+        skipped, self._probes = self._probes.skipped, self._make_probes()
+        self._probes.skipped = skipped
+        if self._storage is not None:
+            self._storage.rename_parameters(self._describe_parameters())
+
     def _note_loss(self, row: StepRow, loss: Tensor, inputs: tuple[Any, ...]) -> None:
         row.add_loss(loss)
         size = _batch_size(inputs)
@@ -376,7 +482,8 @@ class Recorder:
     def _drain(self, *, everything: bool = False) -> None:
         for arrived in self._ring.drain(everything=everything):
             if self._storage is not None:
-                self._storage.append(self._finish(arrived.scalars), arrived.tensors)
+                self._storage.append(*self._finish(arrived.scalars, arrived.tensors))
+                self._probes.doubtful = self._finish.doubtful
 
     @contextmanager
     def _guard(self) -> Iterator[None]:

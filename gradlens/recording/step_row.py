@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gradlens.schema import SAME_BATCH
+
+logger = logging.getLogger("gradlens")
+
+Norms = NDArray[np.float64]
+
+_CLIPPED = "grad_norm_clipped"
+_SAME = 1e-5
+"""Relative difference of two norms below which a gradient counts as left alone."""
 
 
 class Part(Enum):
     """Numbers that the host makes into a smoothness; no column, and no name that a user could give."""
 
+    LEFT = "gradient norm where backward left it, scaled where the loss was"
+    SILENT = "gradient norm at the step, as it stands, where nothing says that it was changed since"
+    SCALE = "loss scale that the gradient still carried there"
+    SEED = "what backward multiplied the loss by"
+    DECLARED = "whether the user's clip is known by name"
     MOVED = "length of the step"
     CHANGE = "change of the gradient over the step"
     NOISE = "change of the gradient when it is repeated"
@@ -29,17 +45,23 @@ class StepRow:
         step: its index.
         scalars: column -> number, text or 0-d tensor.
         tensors: kind -> (parameters,) tensor of norms.
+        passes: backward passes seen to end.
         losses: calls of ``recorder.loss`` so far.
+        of: micro-batches in the step, as the user announced.
+        declared: thresholds of the user's own clips in this step.
         smoothness: the estimator, or why there is none; None where no probe is due.
         measured: whether the gradient at theta_t was measured; further losses are a line search's.
-        stepped: whether the optimizer's update is done.
+        stepped: whether the optimizer's update is done, or left out for good.
         overhead: seconds spent by gradlens.
     """
 
     step: int
     scalars: dict[str | Part, Any] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
+    passes: int = 0
     losses: int = 0
+    of: int = 1
+    declared: list[float | None] = field(default_factory=list)
     smoothness: str | None = None
     measured: bool = False
     stepped: bool = False
@@ -79,16 +101,26 @@ class RowFinisher:
     def __init__(self, epsilon: float) -> None:
         self._epsilon = epsilon
         self._repeats = True
+        self._warned = False
+        self._judged = False
+        self._written_silently = False
 
-    def __call__(self, arrived: Mapping[str | Part, Any]) -> dict[str, Any]:
-        """The row of one step, from the numbers that were pushed for it."""
+    def __call__(
+        self, arrived: Mapping[str | Part, Any], tensors: Mapping[str, Norms] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Norms]]:
+        """The row of one step and its per-parameter norms, from the numbers that were pushed for it."""
         row = {name: value for name, value in arrived.items() if isinstance(name, str)}
         moved, change, noise = (arrived.get(part) for part in (Part.MOVED, Part.CHANGE, Part.NOISE))
-        for name, kind in (("nonfinite", int), ("clipped", bool)):
+        norms = dict(tensors or {})
+        if Part.SILENT in arrived:
+            self._judge(arrived[Part.LEFT], arrived[Part.SILENT])
+        if Part.LEFT in arrived:
+            self._compare(row, norms, arrived)
+        for name, kind in (("nonfinite", int), ("clipped", bool), ("stepped", bool)):
             if row.get(name) is not None:
                 row[name] = kind(row[name])
         if row.get("smoothness_method") != SAME_BATCH or moved is None or change is None:
-            return row
+            return row, norms
         gradient = row.get("grad_norm") or 0.0
         if noise is not None:
             self._repeats = not (noise > 0.1 * change and noise > 0.01 * gradient)
@@ -98,7 +130,54 @@ class RowFinisher:
         else:
             row["smoothness"] = change / moved
             row["smoothness_noise"] = max(noise or 0.0, self._epsilon * gradient) / moved
-        return row
+        return row, norms
+
+    def _judge(self, left: float, taken: float) -> None:
+        """Whether a gradient that nothing says was written to is what it was."""
+        same = left == taken or (left != left and taken != taken) or (left > 0 and abs(taken / left - 1) <= _SAME)
+        self._written_silently = self._written_silently or not same
+        self._judged = True
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the gradient has to be measured at both points: something writes to it silently, or may."""
+        return self._written_silently or not self._judged
+
+    def _compare(self, row: dict[str, Any], norms: dict[str, Norms], arrived: Mapping[str | Part, Any]) -> None:
+        """Say what the training did to the gradient between backward and the step."""
+        left, taken = arrived[Part.LEFT], row["grad_norm"]
+        scale = arrived.get(Part.SCALE)
+        if scale is None and arrived[Part.SEED] > 1 + _SAME:
+            # A scaled loss whose scaler is not known: what was left cannot be compared with what was taken.
+            row["clip_source"] = row.get("clip_source") or "unknown"
+            if _CLIPPED in norms:
+                norms["grad_norm"] = norms.pop(_CLIPPED)
+            if not self._warned:
+                self._warned = True
+                logger.warning(
+                    "gradlens: the loss is scaled before backward. Give Recorder the scaler=, or a clip of your own is "
+                    "not seen in grad_norm."
+                )
+            return
+        scale = scale or 1.0
+        left /= scale
+        row["grad_norm"] = left
+        if "grad_norm" in norms:
+            norms["grad_norm"] = norms["grad_norm"] / scale
+        same = not left > 0 or not math.isfinite(left) or abs(taken / left - 1) <= _SAME
+        if same:
+            norms.pop(_CLIPPED, None)
+            if Part.DECLARED not in arrived:
+                return
+        if row.get("clip_source") is not None:  # gradlens' own clip, of what the user's had left
+            return
+        if not taken <= left * (1 + _SAME):  # no clip: something was added
+            row["clip_source"] = "unknown"
+            return
+        threshold = row.get("clip_threshold")
+        row["clip_source"] = "declared" if Part.DECLARED in arrived else "inferred"
+        row["clip_coef"] = 1.0 if same else taken / left
+        row["clipped"] = not same if threshold is None else left > threshold
 
 
 def kept(value: float | Tensor) -> float | Tensor:

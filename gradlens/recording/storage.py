@@ -103,6 +103,14 @@ class Storage:
             old.close("stopped")
         self._lost += old.dropped
 
+    def rename_parameters(self, parameters: list[tuple[str, tuple[int, ...], str, int]]) -> None:
+        """Go on in a new session, whose per-parameter norms are of these parameters."""
+        self._parameters = parameters
+        old = self._writer
+        self._writer = self._session_of(self.path)
+        old.close("stopped")
+        self._lost += old.dropped
+
     def last(self) -> tuple[int, int, NDArray[np.float64]]:
         """Where the run ended: its last step, the samples seen by then (-1 and 0 if none), and its gradient norms."""
         found = open_run(self.path).several("step", "samples", "grad_norm")

@@ -165,7 +165,7 @@ def test_the_ring_waits_only_when_full_and_keeps_the_order() -> None:
 def test_a_loss_that_does_not_repeat_is_doubted_until_it_does() -> None:
     finish = RowFinisher(epsilon=1e-7)
     base = {"grad_norm": 1.0, "smoothness_method": "same_batch", Part.MOVED: 0.5, Part.CHANGE: 1.0}
-    rows = [finish(base | noise) for noise in ({Part.NOISE: 0.9}, {}, {Part.NOISE: 0.05}, {})]
+    rows = [finish(base | noise)[0] for noise in ({Part.NOISE: 0.9}, {}, {Part.NOISE: 0.05}, {})]
     assert [row.get("smoothness") for row in rows] == [None, None, 2.0, 2.0]
     assert [row.get("smoothness_noise") for row in rows] == [None, None, 0.1, 2e-7]
     assert [row["smoothness_method"] for row in rows] == ["none: loss does not repeat"] * 2 + ["same_batch"] * 2

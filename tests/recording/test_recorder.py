@@ -207,14 +207,18 @@ def test_gradients_of_every_kind(tmp_path: Path) -> None:
         vectors = embedding(torch.tensor([1, 1, 3])).to(torch.complex64)
         loss = recorder.loss(lambda: (vectors * weight).abs().square().sum() + model["empty"].sum())
         loss.backward()
+        assert embedding.weight.grad is not None
+        left = [embedding.weight.grad.coalesce().values().clone(), torch.view_as_real(weight.grad.clone())]
         optimizer.step()
-    assert embedding.weight.grad is not None
     applied = [embedding.weight.grad.coalesce().values(), torch.view_as_real(weight.grad)]  # type: ignore[arg-type]
     assert norm64(applied) == pytest.approx(0.5, rel=1e-6)
     run = gradlens.open_run(recorder.path or "")
-    assert run.series("grad_norm")[1][0] == pytest.approx(0.5, rel=1e-6)  # measured after the first recorder's clip
-    by_name = run.tensors("grad_norm").set_index("name")["value"]
-    assert by_name["embedding"] == pytest.approx(norm64(applied[:1]), rel=1e-6)
+    assert run.series("grad_norm")[1][0] == pytest.approx(norm64(left), rel=1e-6)  # before the first recorder's clip
+    assert run.series("grad_norm_clipped")[1][0] == pytest.approx(0.5, rel=1e-6)
+    assert run.steps()["clip_source"].tolist() == ["inferred"]
+    for kind, truth in (("grad_norm", left), ("grad_norm_clipped", applied)):
+        by_name = run.tensors(kind).set_index("name")["value"]
+        assert by_name["embedding"] == pytest.approx(norm64(truth[:1]), rel=1e-6)
     assert by_name["empty"] == 0.0
     assert np.isnan(by_name["unused"])
     assert run.series("nonfinite")[1].tolist() == [0.0]
