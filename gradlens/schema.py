@@ -91,7 +91,7 @@ _COLUMNS: Final = (
         "lr",
         "float64",
         "1",
-        "Learning rate of the first parameter group.",
+        "Learning rate of the first parameter group; `lr[1]` is that of the second.",
         "just before the update",
         "learning rate",
     ),
@@ -99,8 +99,8 @@ _COLUMNS: Final = (
         "grad_norm",
         "float64",
         "1",
-        "Global L2 norm of the gradient at theta_t, unscaled and before any clipping by gradlens.",
-        "just before the update, before the clip",
+        "Global L2 norm of the gradient at theta_t, unscaled and before any clipping: where backward left it.",
+        "at the end of backward, or just before the update",
         "gradient norm",
     ),
     Column(
@@ -253,11 +253,23 @@ def is_text(name: str) -> bool:
 def label(name: str) -> str:
     """Axis label of a series, its own name where the user logged it.
 
-    >>> label("update_norm"), label("accuracy")
-    ('step size', 'accuracy')
+    >>> label("update_norm"), label("accuracy"), label("grad_norm[encoder]")
+    ('step size', 'accuracy', 'gradient norm, encoder')
     """
-    column = STEP_COLUMNS.get(name)
-    return column.label if column else name
+    whole, bracket, group = name.partition("[")
+    column = STEP_COLUMNS.get(whole)
+    if column is None or (bracket and not group.endswith("]")):
+        return name
+    return f"{column.label}, {group[:-1]}" if bracket else column.label
+
+
+def is_own(name: str) -> bool:
+    """Whether gradlens fills a series itself, be it of a group of parameters.
+
+    >>> is_own("lr"), is_own("lr[1]"), is_own("accuracy[1]")
+    (True, True, False)
+    """
+    return name.partition("[")[0] in STEP_COLUMNS and name not in USER_COLUMNS
 
 
 def columns_markdown() -> str:

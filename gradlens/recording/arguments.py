@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gradlens.clipping import ClipRule
 from gradlens.schedules import Schedule
-from gradlens.schema import STEP_COLUMNS, USER_COLUMNS
+from gradlens.schema import is_own
 
 
 def check_arguments(
@@ -107,7 +107,7 @@ def check_logged(scalars: Mapping[str, Any]) -> None:
     for name, value in scalars.items():
         if not name.isprintable() or not name:
             raise ValueError(f"a logged name must be printable text; got {name!r}.")
-        if name in STEP_COLUMNS and name not in USER_COLUMNS:
+        if is_own(name):
             raise ValueError(f"{name!r} is a column that gradlens fills itself; log your number under another name.")
         if isinstance(value, Tensor):
             if value.numel() != 1 or value.is_complex():

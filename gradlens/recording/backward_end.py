@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from gradlens.recording.eager import not_compiled
+
 _engine = torch.autograd.Variable._execution_engine
 
 
@@ -48,6 +50,7 @@ class BackwardEnd:
             ended(seed)
 
 
+@not_compiled
 def _begins(watching: BackwardEnd | None, seed: Tensor) -> None:
     if watching is not None:
         watching.begins(seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ def _norms_on_cpu(flat: Sequence[Tensor]) -> Tensor:
 
 
 def _norm_on_cpu(flat: Tensor) -> float:
-    squares = _squares_of_half(flat) if flat.dtype in _HALF else _squares(flat.numpy())
+    squares = _squares_of_half(flat) if flat.dtype in _HALF else _squares(_array(flat))
     # Squares of single-precision entries overflow above 1e19 and vanish below 1e-19.
     if 1e-30 < squares < 1e30:
         return math.sqrt(squares)
@@ -110,6 +111,20 @@ def _difference_norms_on_cpu(new: Sequence[Tensor], old: Sequence[Tensor]) -> Te
             ]
             norms[index] = parts[0] if len(parts) == 1 else math.hypot(*parts)
     return torch.from_numpy(norms)
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """Memory as NumPy takes it."""
+
+    __array_interface__: dict[str, Any]
+
+
+def _array(flat: Tensor) -> NDArray[np.floating[Any]]:
+    """A view of a vector that lives; ``Tensor.numpy`` would forbid its storage to be resized, as sharding does."""
+    kind = np.dtype(np.float64 if flat.dtype == torch.float64 else np.float32).str
+    where = {"data": (flat.data_ptr(), True), "shape": (flat.numel(),), "typestr": kind, "version": 3}
+    return np.asarray(_Memory(where))
 
 
 def _squares(flat: NDArray[np.floating[Any]]) -> float:

@@ -95,7 +95,7 @@ class Probes:
 
     def left_out(self, row: StepRow) -> None:
         """The optimizer did not step: note the gradient as it is."""
-        row.scalars |= {"lr": kept(self._optimizer.param_groups[0]["lr"]), "stepped": 0.0}
+        row.scalars |= {**self._learning_rates(), "stepped": 0.0}
         if self._norms_due(row.step):
             self._gradient_norms_into(row)
         self._gradient.step_ended()
@@ -125,7 +125,7 @@ class Probes:
             The global gradient norm, a 0-d tensor; None where it was not due, or there is no gradient.
         """
         step = row.step
-        row.scalars["lr"] = kept(self._optimizer.param_groups[0]["lr"])
+        row.scalars |= self._learning_rates()
         infinite = getattr(self._optimizer, "found_inf", None)  # a fused optimizer leaves such a step out by itself
         row.scalars["stepped"] = 1.0 if infinite is None else 1.0 - kept(infinite)
         update, smoothness = self._update_due(step), self._smoothness_due(step)
@@ -163,6 +163,10 @@ class Probes:
         self._smoothness.forget()
         self._gradient.step_ended()
         self._update = UpdateProbe()
+
+    def _learning_rates(self) -> dict[str | Part, float | Tensor]:
+        rates = [kept(group["lr"]) for group in self._optimizer.param_groups]
+        return {f"lr[{index}]" if index else "lr": rate for index, rate in enumerate(rates)}
 
     def _gradient_norms_into(self, row: StepRow) -> Tensor | None:
         found = self._gradient.at_step(again=self.doubtful or row.step % CHECK_EVERY == 0)

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,10 +31,12 @@ from gradlens.recording.apply_clip import Clipper
 from gradlens.recording.arguments import check_arguments, check_logged, check_state, check_storage
 from gradlens.recording.backward_end import BackwardEnd
 from gradlens.recording.closure import StepArguments, measure_first_evaluation
+from gradlens.recording.eager import not_compiled
 from gradlens.recording.environment import describe_environment, describe_parameters, plain
 from gradlens.recording.loss_scaling import ScalerWatch
 from gradlens.recording.probes import Probes
 from gradlens.recording.row_ring import RowRing
+from gradlens.recording.selection import Globs, Selection
 from gradlens.recording.smoothness import first
 from gradlens.recording.step_row import RowFinisher, StepRow, kept
 from gradlens.recording.storage import Storage
@@ -64,6 +67,11 @@ class Recorder:
             of the gradients meanwhile; needs the loss to be computed through :meth:`loss`.
         scaler: the gradient scaler of a mixed-precision training. Norms are recorded without its scale, and a step that
             it leaves out is a row with ``stepped`` false.
+        include: shell patterns of the parameters' names, as in ``"encoder.*"``: whose norms are kept one by one. The
+            global norms are of all parameters whatever is kept.
+        exclude: the same, of those among them that are not.
+        groups: name -> patterns of the parameters in a group. The norms of each are series of their own, as in
+            ``run.series("grad_norm[encoder]")``.
         config: hyper-parameters to store with the run, JSON-like.
         resume: a run folder to go on with, in a new session, from the step after its last; the clip rule takes up the
             recorded norms. :meth:`load_state_dict` goes on from the step of a checkpoint instead. ``root`` and ``name``
@@ -105,6 +113,9 @@ class Recorder:
         update: Schedule = every(10),  # noqa: B008
         smoothness: Schedule = every(200),  # noqa: B008
         scaler: torch.amp.GradScaler | None = None,
+        include: Globs = "*",
+        exclude: Globs = (),
+        groups: Mapping[str, Globs] | None = None,
         config: Mapping[str, Any] | None = None,
         resume: str | os.PathLike[str] | None = None,
         max_bytes: int | None = None,
@@ -120,6 +131,9 @@ class Recorder:
         self._backward = BackwardEnd(self._on_backward_end)
         self._make_probes = partial(Probes, model, optimizer, norms, update, smoothness, scaler)
         self._describe_parameters = partial(describe_parameters, model, optimizer)
+        self._select = partial(Selection, include=include, exclude=exclude, groups=groups)
+        described = self._describe_parameters()
+        self._selection = self._select([name for name, *_ in described])
         self._probes = self._make_probes()
         self._clipper = None if clip is None else Clipper(clip, self._probes.device)
         self._ring = RowRing(self._probes.device)
@@ -141,7 +155,7 @@ class Recorder:
                     "clip": None if clip is None else clip.spec(),
                     "environment": describe_environment(optimizer, self._probes.parameters),
                 },
-                self._describe_parameters(),
+                [described[index] for index in self._selection.kept],
                 wait=self._probes.device.type == "cpu",
                 max_bytes=max_bytes,
                 resume=None if resume is None else Path(resume),
@@ -157,10 +171,13 @@ class Recorder:
 
     # ---- what the user calls -----------------------------------------------------------------------------------------
 
+    @not_compiled
     def loss(self, compute: Callable[..., Any], *inputs: Any, of: int = 1, **named_inputs: Any) -> Any:
         """Evaluate the loss once and note it.
 
-        The inputs are kept until the step ends, so that a smoothness probe can evaluate the same loss again.
+        The inputs are kept until the step ends, so that a smoothness probe can evaluate the same loss again. A compiled
+        model or ``compute`` stays compiled; in a training step that is compiled as a whole this call is not, so compile
+        ``compute`` then.
 
         Args:
             compute: takes the inputs; returns the loss (a tensor with one element), or a tuple that begins with it.
@@ -206,6 +223,7 @@ class Recorder:
             return result
         return (loss / of, *result[1:]) if isinstance(result, tuple) else loss / of
 
+    @not_compiled
     def log(self, **scalars: float | Tensor) -> None:
         """Add numbers of your own to the row of the step under way; after ``step()``, to that of the step just taken.
 
@@ -222,6 +240,7 @@ class Recorder:
             if row is not None:
                 row.scalars.update({name: kept(value) for name, value in scalars.items()})
 
+    @not_compiled
     def clip_grad_norm_(
         self,
         parameters: Tensor | Iterable[Tensor],
@@ -372,6 +391,7 @@ class Recorder:
 
     # ---- what the optimizer calls ------------------------------------------------------------------------------------
 
+    @not_compiled
     def _on_backward_end(self, seed: Tensor) -> None:
         """At the end of a backward pass through a loss of :meth:`loss`."""
         with self._guard(), torch.no_grad():
@@ -379,6 +399,7 @@ class Recorder:
             if self._hooks and row is not None and not row.measured and not row.stepped:
                 self._probes.backward_ended(row, seed)
 
+    @not_compiled
     def _on_user_clip(self, parameters: Sequence[Tensor], max_norm: float, norm_type: float) -> None:
         """Before a clip of the training's own."""
         with self._guard(), torch.no_grad():
@@ -404,6 +425,7 @@ class Recorder:
             row.stepped = True
             self._step += 1
 
+    @not_compiled
     def _on_step(
         self, _optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> StepArguments | None:
@@ -437,6 +459,7 @@ class Recorder:
             self._row.scalars.update(done)
             self._row.overhead += time.perf_counter() - begin
 
+    @not_compiled
     @torch.no_grad()
     def _on_stepped(self, _optimizer: torch.optim.Optimizer, _args: object, _kwargs: object) -> None:
         with self._guard():
@@ -464,7 +487,9 @@ class Recorder:
         skipped, self._probes = self._probes.skipped, self._make_probes()
         self._probes.skipped = skipped
         if self._storage is not None:
-            self._storage.rename_parameters(self._describe_parameters())
+            described = self._describe_parameters()
+            self._selection = self._select([name for name, *_ in described])
+            self._storage.rename_parameters([described[index] for index in self._selection.kept])
 
     def _note_loss(self, row: StepRow, loss: Tensor, inputs: tuple[Any, ...]) -> None:
         row.add_loss(loss)
@@ -482,7 +507,10 @@ class Recorder:
     def _drain(self, *, everything: bool = False) -> None:
         for arrived in self._ring.drain(everything=everything):
             if self._storage is not None:
-                self._storage.append(*self._finish(arrived.scalars, arrived.tensors))
+                row, norms = self._finish(arrived.scalars, arrived.tensors)
+                for kind, values in norms.items():
+                    row |= self._selection.group_norms(kind, values, finite=isfinite(row.get(kind) or 0.0))
+                self._storage.append(row, {kind: self._selection.detail(values) for kind, values in norms.items()})
                 self._probes.doubtful = self._finish.doubtful
 
     @contextmanager

@@ -201,5 +201,6 @@ def _summaries(values: NDArray[np.float32], starts: NDArray[np.int64]) -> list[N
 
 def parameters_table(parameters: Parameters) -> pa.Table:
     """What a session measured, one row a parameter."""
-    ids, names, shapes, dtypes, groups = range(len(parameters)), *zip(*parameters, strict=True)
+    names, shapes, dtypes, groups = zip(*parameters, strict=True) if parameters else ((),) * 4
+    ids = range(len(parameters))
     return pa.table([ids, names, [json.dumps(shape) for shape in shapes], dtypes, groups], schema=PARAMETER_SCHEMA)

@@ -346,3 +346,47 @@ def test_a_model_whose_loss_is_dropped_keeps_no_recorder_alive(tmp_path: Path) -
     gc.collect()
     assert gone() is None
     loss.backward()  # its hook finds nobody to call
+
+
+# torch's compiler warns of itself.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method. is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("what", ["the optimizer's step", "the whole iteration"])
+def test_a_compiled_step_leaves_the_recorder_out(tmp_path: Path, what: str) -> None:
+    traced: list[str] = []
+
+    def backend(graph: torch.fx.GraphModule, _inputs: list[torch.Tensor]) -> Callable[..., Any]:
+        traced.extend(str(node.stack_trace) for node in graph.graph.nodes)
+        return graph.forward
+
+    def run(*, enabled: bool) -> tuple[gradlens.Recorder, list[torch.Tensor]]:
+        torch._dynamo.reset()
+        model = net()
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+        recorder = gradlens.Recorder(
+            model, optimizer, tmp_path, update=every(1), smoothness=gradlens.never, enabled=enabled
+        )
+        data = torch.Generator().manual_seed(3)
+
+        def iteration(x: torch.Tensor) -> None:
+            optimizer.zero_grad()
+            recorder.loss(lambda x: model(x).square().mean(), x).backward()
+
+        def step() -> None:
+            optimizer.step()
+
+        parts = [iteration, step]
+        place = what == "the optimizer's step"
+        parts[place] = torch.compile(parts[place], backend=backend)
+        for _ in range(4):
+            parts[0](torch.randn(4, 4, generator=data))  # type: ignore[call-arg]
+            parts[1]()  # type: ignore[call-arg]
+        recorder.close()
+        return recorder, list(model.parameters())
+
+    recorder, weights = run(enabled=True)
+    assert not [trace for trace in traced if "gradlens/recording" in trace]
+    _, bare = run(enabled=False)
+    assert all(map(torch.equal, weights, bare))
+    assert recorder.skipped == 0
+    assert len(gradlens.open_run(recorder.path or "").series("update_norm")[1]) == 4

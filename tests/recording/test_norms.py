@@ -169,3 +169,9 @@ def test_a_loss_that_does_not_repeat_is_doubted_until_it_does() -> None:
     assert [row.get("smoothness") for row in rows] == [None, None, 2.0, 2.0]
     assert [row.get("smoothness_noise") for row in rows] == [None, None, 0.1, 2e-7]
     assert [row["smoothness_method"] for row in rows] == ["none: loss does not repeat"] * 2 + ["same_batch"] * 2
+
+
+def test_a_measured_tensor_may_be_resized_afterwards() -> None:
+    tensor = torch.randn(5000)
+    tensor_norms([tensor], CPU)
+    assert tensor.untyped_storage().resizable()
