@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from gradlens.recording.norms import global_norm, tensor_norms
-from gradlens.recording.smoothness import HalfPrecisionError, SameBatchProbe
+from gradlens.recording.replayed_loss import HalfPrecisionError
+from gradlens.recording.smoothness import SameBatchProbe
 from gradlens.recording.step_row import StepRow, kept
 from gradlens.recording.update import UpdateProbe
 from gradlens.schedules import Schedule

@@ -31,8 +31,8 @@ from gradlens.recording.arguments import check_arguments, check_logged, check_st
 from gradlens.recording.closure import StepArguments, measure_first_evaluation
 from gradlens.recording.environment import describe_environment, describe_parameters, plain
 from gradlens.recording.probes import Probes
+from gradlens.recording.replayed_loss import first
 from gradlens.recording.row_ring import RowRing
-from gradlens.recording.smoothness import first
 from gradlens.recording.step_row import RowFinisher, StepRow, kept
 from gradlens.recording.storage import Storage
 from gradlens.schedules import Schedule, every
