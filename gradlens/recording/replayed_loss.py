@@ -133,17 +133,19 @@ class ReplayedLoss:
         with self._as_in_the_step() as (call, needed):
             along = [v for v, parameter in zip(direction, self.parameters, strict=True) if parameter.requires_grad]
             loss = first(call())
-            # Every gradient is linear in the seed. One that autograd lost track of on its way, where an operation's
-            # backward pass cannot be differentiated, would silently count as a constant: only the seed gives it away.
+            # Every gradient is linear in the seed. What autograd lost track of on its way, where a backward pass cannot
+            # be differentiated, would silently count as a constant: with a seed to follow it is refused instead.
             seed = torch.ones_like(loss, requires_grad=True)
             gradients = torch.autograd.grad(loss, needed, grad_outputs=seed, allow_unused=True, create_graph=True)
-            if any(gradient is not None and not gradient.requires_grad for gradient in gradients):
-                raise RuntimeError("the gradient of this loss cannot be differentiated: an operation hides its own")
+            if not all(gradient is None or gradient.requires_grad for gradient in gradients) or _once(gradients):
+                raise RuntimeError(
+                    "the gradient of this loss cannot be differentiated: an operation of it hides its own"
+                )
             pairs = [(g, v) for g, v in zip(gradients, along, strict=True) if g is not None and v is not None]
             if not pairs:
                 return [None] * len(self.parameters)
             outputs, vectors = zip(*pairs, strict=True)
-            found = torch.autograd.grad(outputs, [*needed, seed], grad_outputs=vectors, allow_unused=True)
+            found = torch.autograd.grad(outputs, needed, grad_outputs=vectors, allow_unused=True)
         return self._spread(found)
 
     @contextmanager
@@ -191,6 +193,25 @@ def _subtract(one: Tensor | None, other: Tensor | None) -> Tensor | None:
     if one is None or other is None:
         return one if one is not None else other
     return one - other
+
+
+def _once(gradients: Sequence[Tensor | None]) -> bool:
+    """Whether something in the graph of a gradient is marked ``once_differentiable``.
+
+    Its mark is a node that raises when it is reached, but nothing leads from there to the parameters, so that
+    ``torch.autograd.grad`` passes it by.
+    """
+    waiting = [gradient.grad_fn for gradient in gradients if gradient is not None]
+    seen = set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if node.name().endswith("Error"):
+            return True
+        seen.add(node)
+        waiting.extend(following for following, _ in node.next_functions)
+    return False
 
 
 @contextmanager
