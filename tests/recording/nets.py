@@ -68,7 +68,7 @@ class RestlessNet(nn.Module):
         noise = random.random() + np.random.random()  # noqa: NPY002 - user code that draws from the global states
         hidden = torch.tanh(self.norm(self.inner(x.double())) + self.state) * (1 + 0.1 * noise)
         self.state.copy_(0.5 * self.state + hidden.detach().mean(0))
-        return self.out(self.drop(hidden)) * self.frozen[0]
+        return self.out(self.drop(hidden)) * torch.exp(self.frozen)
 
 
 def everything(model: nn.Module) -> dict[str, Any]:

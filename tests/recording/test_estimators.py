@@ -242,7 +242,8 @@ def test_everything_is_as_before(name: str, fail_at: int | None) -> None:
     for measure in (probe.before_update, probe.after_update):
         before = everything(model)
         try:
-            measure()
+            found = measure()
+            assert found is None or found.isfinite()
         except Planted:
             raised += 1
         now = everything(model)
@@ -520,6 +521,11 @@ def test_a_bucket_that_is_used_again_is_seen_by_its_address() -> None:
     bucket[:] = [1, -1, 1, -1]  # the norm is kept
     assert probe.change([torch.from_numpy(bucket)]) is None
     assert probe.copies
+    probe.copies = False
+    gradient = torch.ones(3)
+    probe.keep([gradient], 1.0)
+    gradient.neg_()  # the norm is kept here, too
+    assert probe.change([torch.ones(3)]) is None
     freed = torch.ones(3)
     held = _hold(freed, copy=False)
     assert not _overwritten(held, None)
