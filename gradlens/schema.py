@@ -44,8 +44,14 @@ CLIP_SOURCES: Final = ("observed", "declared", "inferred", "unknown")
 """How the clip of a row is known: applied by gradlens, named by the user, computed from two norms, or not."""
 
 SAME_BATCH: Final = "same_batch"
+ESTIMATORS: Final = (SAME_BATCH, "segment", "hvp")
+"""How a smoothness is measured."""
+
+LANDSCAPE: Final = ("loss_min", "loss_max", "grad_change_min", "grad_change_max", "beta")
+"""What is measured along a gradient; its columns begin with ``landscape_``."""
+
 SMOOTHNESS_METHODS: Final = (
-    SAME_BATCH,
+    *ESTIMATORS,
     "none: zero step",
     "none: no recorder.loss in this step",
     "none: several losses in this step",
@@ -203,6 +209,24 @@ _COLUMNS: Final = (
         "over the length of the step.",
         "around the update",
         "smoothness noise floor",
+    ),
+    *(
+        Column(f"landscape_{name}", "float64", "1", meaning, "just before the update", label)
+        for name, meaning, label in (
+            (
+                "loss_min",
+                "Least loss over a grid of plain gradient steps from theta_t, on the step's own batch.",
+                "loss",
+            ),
+            ("loss_max", "Largest loss over the same grid.", "loss"),
+            ("grad_change_min", "Least norm of the gradient's change over the same grid.", "gradient change"),
+            ("grad_change_max", "Largest norm of the gradient's change over the same grid.", "gradient change"),
+            (
+                "beta",
+                "Effective smoothness: largest change of the gradient over the length moved.",
+                "effective smoothness",
+            ),
+        )
     ),
     Column(
         "batch_size",

@@ -99,7 +99,7 @@ def norm_smoothness(run: Run, *, tries: int = 999) -> NormSmoothness:
             else " Smoothness is measured where the loss goes through recorder.loss and smoothness= is due."
         )
         return NormSmoothness(
-            steps, norms, values, nothing, nothing, (), None, np.nan, threshold, SAME_BATCH, n, why
+            steps, norms, values, nothing, nothing, (), None, np.nan, threshold, _estimator(run), n, why
         )  # fmt: skip
     log_norm, log_smoothness = np.log(norms), np.log(values)
     noise_floor = _median(run, "smoothness_noise")
@@ -117,10 +117,14 @@ def norm_smoothness(run: Run, *, tries: int = 999) -> NormSmoothness:
         placebo=_placebo(run, steps, float(np.median(norms))),
         noise_floor=noise_floor,
         threshold=threshold,
-        estimator=SAME_BATCH,
+        estimator=_estimator(run),
         n=n,
         status=status,
     )
+
+
+def _estimator(run: Run) -> str:
+    return str(run.environment.get("smoothness", SAME_BATCH))
 
 
 def _pairs(run: Run) -> tuple[NDArray[np.int64], Floats, Floats]:

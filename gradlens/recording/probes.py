@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from gradlens.recording.gradient import GradientProbe, Measurement
+from gradlens.recording.landscape import LandscapeProbe
 from gradlens.recording.norms import global_norm, tensor_norms
-from gradlens.recording.smoothness import HalfPrecisionError, SameBatchProbe
+from gradlens.recording.replayed_loss import HalfPrecisionError
+from gradlens.recording.smoothness import make_probe
 from gradlens.recording.step_row import Part, StepRow, kept
 from gradlens.recording.update import UpdateProbe
 from gradlens.schedules import Schedule
-from gradlens.schema import SAME_BATCH
+from gradlens.schema import LANDSCAPE
 
 logger = logging.getLogger("gradlens")
 
@@ -39,6 +41,9 @@ class Probes:
         norms: when to measure gradient norms.
         update: when to measure the update's and the parameters' norms.
         smoothness: when to measure smoothness.
+        estimator: how: ``"same_batch"``, ``"segment(n)"`` or ``"hvp"``.
+        landscape: when to look along the gradient.
+        etas: how far, in step sizes.
         scaler: scales the loss, if any does.
 
     Attributes:
@@ -55,6 +60,9 @@ class Probes:
         norms: Schedule,
         update: Schedule,
         smoothness: Schedule,
+        estimator: str,
+        landscape: Schedule,
+        etas: Sequence[float],
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         self._optimizer = optimizer
@@ -67,7 +75,14 @@ class Probes:
         self._norms_due, self._update_due, self._smoothness_due = norms, update, smoothness
         self._gradient = GradientProbe(self.parameters, self.device)
         self._update = UpdateProbe()
-        self._smoothness = SameBatchProbe(model, self.parameters, self.device)
+        self._landscape_due = landscape
+        self._smoothness = make_probe(estimator, model, self.parameters, self.device)
+        self._landscape = LandscapeProbe(model, self.parameters, self.device, etas)
+
+    @property
+    def evaluations(self) -> int:
+        """By how much the estimator of the smoothness multiplies the rounding of a gradient."""
+        return self._smoothness.points
 
     def gradients(self) -> list[Tensor]:
         """The gradients there are, in the parameters' order."""
@@ -100,6 +115,7 @@ class Probes:
             self._gradient_norms_into(row)
         self._gradient.step_ended()
         self._smoothness.forget()
+        self._landscape.forget()
 
     @property
     def outgrown(self) -> bool:
@@ -112,11 +128,12 @@ class Probes:
         return all(parameter.grad is None for parameter in self.parameters)
 
     def loss_begins(self, row: StepRow, call: Callable[[], Any], of: int) -> None:
-        """Before a loss is evaluated: remember how, if this step's smoothness is due."""
-        if row.losses == 0 and of == 1 and self._smoothness_due(row.step):
-            self._smoothness.remember(call)
-        else:
-            self._smoothness.forget()
+        """Before a loss is evaluated: remember how, if a probe of this step will evaluate it again."""
+        for probe, due in ((self._smoothness, self._smoothness_due), (self._landscape, self._landscape_due)):
+            if row.losses == 0 and of == 1 and due(row.step):
+                probe.remember(call)
+            else:
+                probe.forget()
 
     def before_update(self, row: StepRow, *, clipping: bool) -> Tensor | None:
         """Measure at theta_t, before any clip.
@@ -132,6 +149,8 @@ class Probes:
         norm = None
         if clipping or smoothness or self._norms_due(step):
             norm = self._gradient_norms_into(row)
+        if self._landscape.armed:
+            self._look_along(row)
         if smoothness:
             self._begin_smoothness(row)
         if update or row.probing:
@@ -155,8 +174,11 @@ class Probes:
             if row.probing:
                 with self._guard(row):
                     row.note_smoothness(moved=moved, change=self._smoothness.after_update())
+                    if self._smoothness.noise is not None:
+                        row.note_noise(self._smoothness.noise)
         self._gradient.step_ended()
         self._smoothness.forget()
+        self._landscape.forget()
 
     def release(self) -> None:
         """Let go of everything held from one step to the next."""
@@ -223,11 +245,18 @@ class Probes:
         elif not self._smoothness.armed:
             row.smoothness = "none: no recorder.loss in this step"
         else:
-            row.smoothness = SAME_BATCH
+            row.smoothness = self._smoothness.method
             with self._guard(row):
-                noise = self._smoothness.before_update()
-                if noise is not None:
-                    row.note_noise(noise)
+                self._smoothness.before_update()
+
+    def _look_along(self, row: StepRow) -> None:
+        try:
+            found = self._landscape.measure()
+            row.scalars |= {f"landscape_{name}": getattr(found, name) for name in LANDSCAPE}
+        except Exception as error:
+            self.skip("a landscape probe", row.step, error)
+        finally:
+            self._landscape.forget()
 
     @contextmanager
     def _guard(self, row: StepRow) -> Iterator[None]:

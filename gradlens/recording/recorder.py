@@ -35,13 +35,13 @@ from gradlens.recording.eager import not_compiled
 from gradlens.recording.environment import describe_environment, describe_parameters, plain
 from gradlens.recording.loss_scaling import ScalerWatch
 from gradlens.recording.probes import Probes
+from gradlens.recording.replayed_loss import first
 from gradlens.recording.row_ring import RowRing
 from gradlens.recording.selection import Globs, Selection
-from gradlens.recording.smoothness import first
 from gradlens.recording.step_row import RowFinisher, StepRow, kept
 from gradlens.recording.storage import Storage
 from gradlens.recording.user_clip import CapturedClipping
-from gradlens.schedules import Schedule, every
+from gradlens.schedules import Schedule, every, never
 
 logger = logging.getLogger("gradlens")
 
@@ -65,6 +65,12 @@ class Recorder:
         update: when to measure the update's and the parameters' norms. Costs one copy of the parameters meanwhile.
         smoothness: when to measure same-batch smoothness. Costs two forward and backward passes a probe, and two copies
             of the gradients meanwhile; needs the loss to be computed through :meth:`loss`.
+        estimator: how to measure smoothness: ``"same_batch"``, the change of the gradient over the step on its own
+            batch; ``"segment(n)"``, the largest such rate at n points of the step, with n - 1 passes more; ``"hvp"``,
+            the Hessian's at theta_t along the step, with one double backward.
+        landscape: when to measure loss, gradient and smoothness along plain gradient steps from theta_t: a forward and
+            backward pass for each of ``etas`` and one more; needs the loss to be computed through :meth:`loss`.
+        etas: the step sizes to look at; 1/2, 1, 2 and 4 times the learning rate if not given.
         scaler: the gradient scaler of a mixed-precision training. Norms are recorded without its scale, and a step that
             it leaves out is a row with ``stepped`` false.
         include: shell patterns of the parameters' names, as in ``"encoder.*"``: whose norms are kept one by one. The
@@ -112,6 +118,9 @@ class Recorder:
         norms: Schedule = every(1),  # noqa: B008 - a pure function
         update: Schedule = every(10),  # noqa: B008
         smoothness: Schedule = every(200),  # noqa: B008
+        estimator: str = "same_batch",
+        landscape: Schedule = never,
+        etas: Sequence[float] | None = None,
         scaler: torch.amp.GradScaler | None = None,
         include: Globs = "*",
         exclude: Globs = (),
@@ -121,7 +130,7 @@ class Recorder:
         max_bytes: int | None = None,
         enabled: bool = True,
     ) -> None:
-        schedules = {"norms": norms, "update": update, "smoothness": smoothness}
+        schedules = {"norms": norms, "update": update, "smoothness": smoothness, "landscape": landscape}
         check_arguments(model, optimizer, name, clip, schedules, config, scaler)
         check_storage(root, resume, max_bytes)
         self._optimizer = optimizer
@@ -129,7 +138,11 @@ class Recorder:
         self._scaler_watch: ScalerWatch | None = None
         self._captured: list[CapturedClipping] = []
         self._backward = BackwardEnd(self._on_backward_end)
-        self._make_probes = partial(Probes, model, optimizer, norms, update, smoothness, scaler)
+        if etas is None:
+            etas = [factor * float(optimizer.param_groups[0]["lr"]) or factor for factor in (0.5, 1.0, 2.0, 4.0)]
+        self._make_probes = partial(
+            Probes, model, optimizer, norms, update, smoothness, estimator, landscape, etas, scaler
+        )
         self._describe_parameters = partial(describe_parameters, model, optimizer)
         self._select = partial(Selection, include=include, exclude=exclude, groups=groups)
         described = self._describe_parameters()
@@ -137,7 +150,7 @@ class Recorder:
         self._probes = self._make_probes()
         self._clipper = None if clip is None else Clipper(clip, self._probes.device)
         self._ring = RowRing(self._probes.device)
-        self._finish = RowFinisher(torch.finfo(self._probes.parameters[0].dtype).eps)
+        self._finish = RowFinisher(torch.finfo(self._probes.parameters[0].dtype).eps * self._probes.evaluations)
         self._row: StepRow | None = None
         self._step = 0
         self._calls = 0  # of the optimizer's step
@@ -153,7 +166,7 @@ class Recorder:
                 {
                     "config": plain(dict(config or {})),
                     "clip": None if clip is None else clip.spec(),
-                    "environment": describe_environment(optimizer, self._probes.parameters),
+                    "environment": describe_environment(optimizer, self._probes.parameters) | {"smoothness": estimator},
                 },
                 [described[index] for index in self._selection.kept],
                 wait=self._probes.device.type == "cpu",

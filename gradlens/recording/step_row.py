@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradlens.schema import SAME_BATCH
+from gradlens.schema import ESTIMATORS
 
 logger = logging.getLogger("gradlens")
 
@@ -70,7 +70,7 @@ class StepRow:
     @property
     def probing(self) -> bool:
         """Whether a smoothness probe is under way."""
-        return self.smoothness == SAME_BATCH
+        return self.smoothness in ESTIMATORS
 
     def add_loss(self, loss: Tensor) -> None:
         """Note the loss of one more micro-batch; the step's loss is their mean."""
@@ -119,7 +119,7 @@ class RowFinisher:
         for name, kind in (("nonfinite", int), ("clipped", bool), ("stepped", bool)):
             if row.get(name) is not None:
                 row[name] = kind(row[name])
-        if row.get("smoothness_method") != SAME_BATCH or moved is None or change is None:
+        if row.get("smoothness_method") not in ESTIMATORS or moved is None or change is None:
             return row, norms
         gradient = row.get("grad_norm") or 0.0
         if noise is not None:

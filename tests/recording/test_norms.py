@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
+from nets import NoCopies
 
 import gradlens
 from gradlens import clipping, every
@@ -90,15 +90,6 @@ def test_a_whole_iteration_reads_the_host_nowhere(
             optimizer.step()
             recorder.log(accuracy=x.mean())
     assert recorder.skipped == 0
-
-
-class NoCopies(TorchDispatchMode):
-    """Refuses a copy of a CPU tensor to the device: from pageable memory it would wait for the device."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        if "copy" in str(func) and any(isinstance(a, torch.Tensor) and a.device.type == "cpu" for a in args):
-            raise AssertionError(f"{func} copies from the CPU")
-        return func(*args, **(kwargs or {}))
 
 
 def test_a_rule_without_a_device_twin_is_refused() -> None:
