@@ -185,6 +185,22 @@ _COLUMNS: Final = (
         "parameter norm",
     ),
     Column(
+        "update_ratio",
+        "float64",
+        "1",
+        "update_norm over param_norm.",
+        "around the update",
+        "update over parameter norm",
+    ),
+    Column(
+        "distance",
+        "float64",
+        "1",
+        "||theta_t - theta_0||: how far the parameters are from where they were when it was first measured.",
+        "just before the update",
+        "distance from the start",
+    ),
+    Column(
         "smoothness",
         "float64",
         "1",
@@ -246,6 +262,22 @@ _COLUMNS: Final = (
         "non-finite gradients",
     ),
     Column(
+        "zero_fraction",
+        "float64",
+        "1",
+        "Share of the gradient's entries that are exactly zero.",
+        "just before the update",
+        "zero entries",
+    ),
+    Column(
+        "nonfinite_fraction",
+        "float64",
+        "1",
+        "Share of the gradient's entries that are NaN or infinite.",
+        "just before the update",
+        "non-finite entries",
+    ),
+    Column(
         "overhead_ms",
         "float64",
         "ms",
@@ -261,8 +293,14 @@ STEP_COLUMNS: Final[dict[str, Column]] = {column.name: column for column in _COL
 USER_COLUMNS: Final = frozenset({"epoch", "tokens", "loss"})
 """Columns of the step table that ``recorder.log`` may fill."""
 
-TENSOR_KINDS: Final = ("grad_norm", "grad_norm_clipped", "update_norm", "param_norm")
-"""Per-parameter quantities stored in the ``tensors`` table; each is the L2 norm of one tensor, float32."""
+NORMS: Final = frozenset({"grad_norm", "grad_norm_clipped", "update_norm", "param_norm"})
+"""L2 norms, which those of parts make up."""
+
+FRACTIONS: Final = ("zero_fraction", "nonfinite_fraction")
+"""Shares of a gradient's entries."""
+
+TENSOR_KINDS: Final = ("grad_norm", "grad_norm_clipped", "update_norm", "param_norm", *FRACTIONS)
+"""Per-parameter quantities stored in the ``tensors`` table, float32."""
 
 
 def is_text(name: str) -> bool:
@@ -316,7 +354,7 @@ def columns_markdown() -> str:
         "maximum, mean, last value and the list of its steps and values (float32). Kinds: "
         + ", ".join(f"`{kind}`" for kind in TENSOR_KINDS)
         + ",\neach the L2 norm of one parameter tensor's gradient before clipping, or after a clip of the training's "
-        "own,\nof its update, or of its value.\n"
+        "own,\nof its update, or of its value; or the share of the gradient's entries that is zero, or not finite.\n"
     )
     return head + rows + values + kinds
 

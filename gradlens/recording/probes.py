@@ -10,15 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gradlens.recording.entries import entries_of, entry_counts
 from gradlens.recording.gradient import GradientProbe, Measurement
 from gradlens.recording.landscape import LandscapeProbe
 from gradlens.recording.norms import global_norm, tensor_norms
 from gradlens.recording.replayed_loss import HalfPrecisionError
 from gradlens.recording.smoothness import make_probe
 from gradlens.recording.step_row import Part, StepRow, kept
-from gradlens.recording.update import UpdateProbe
+from gradlens.recording.update import DistanceProbe, UpdateProbe
 from gradlens.schedules import Schedule
-from gradlens.schema import LANDSCAPE
+from gradlens.schema import FRACTIONS, LANDSCAPE
 
 logger = logging.getLogger("gradlens")
 
@@ -44,6 +45,8 @@ class Probes:
         estimator: how: ``"same_batch"``, ``"segment(n)"`` or ``"hvp"``.
         landscape: when to look along the gradient.
         etas: how far, in step sizes.
+        distance: when to measure how far the parameters are from where they were first.
+        fractions: when to count entries of the gradient that are zero or not finite.
         scaler: scales the loss, if any does.
 
     Attributes:
@@ -63,6 +66,8 @@ class Probes:
         estimator: str,
         landscape: Schedule,
         etas: Sequence[float],
+        distance: Schedule,
+        fractions: Schedule,
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         self._optimizer = optimizer
@@ -75,7 +80,8 @@ class Probes:
         self._norms_due, self._update_due, self._smoothness_due = norms, update, smoothness
         self._gradient = GradientProbe(self.parameters, self.device)
         self._update = UpdateProbe()
-        self._landscape_due = landscape
+        self._landscape_due, self._distance_due, self._fractions_due = landscape, distance, fractions
+        self._distance = DistanceProbe()
         self._smoothness = make_probe(estimator, model, self.parameters, self.device)
         self._landscape = LandscapeProbe(model, self.parameters, self.device, etas)
 
@@ -147,8 +153,12 @@ class Probes:
         row.scalars["stepped"] = 1.0 if infinite is None else 1.0 - kept(infinite)
         update, smoothness = self._update_due(step), self._smoothness_due(step)
         norm = None
-        if clipping or smoothness or self._norms_due(step):
+        if clipping or smoothness or self._norms_due(step) or self._fractions_due(step):
             norm = self._gradient_norms_into(row)
+        if norm is not None and self._fractions_due(step):
+            self._count_entries(row)
+        if self._distance_due(step):
+            row.scalars["distance"] = global_norm(self._distance.measure(self.parameters, self.device))
         if self._landscape.armed:
             self._look_along(row)
         if smoothness:
@@ -248,6 +258,16 @@ class Probes:
             row.smoothness = self._smoothness.method
             with self._guard(row):
                 self._smoothness.before_update()
+
+    def _count_entries(self, row: StepRow) -> None:
+        gradients = self._gradient.present()
+        there = [parameter.grad is not None for parameter in self.parameters]
+        counts = entry_counts(gradients, self.device)
+        entries = [entries_of(gradient) for gradient in gradients]
+        sizes = torch.tensor(entries, dtype=counts[0].dtype).to(self.device, non_blocking=True)
+        for name, found in zip(FRACTIONS, counts, strict=True):
+            row.scalars[name] = found.sum() / max(1, sum(entries))
+            row.tensors[name] = self._spread(found / sizes.clamp(min=1), there)
 
     def _look_along(self, row: StepRow) -> None:
         try:

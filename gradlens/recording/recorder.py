@@ -42,6 +42,7 @@ from gradlens.recording.step_row import RowFinisher, StepRow, kept
 from gradlens.recording.storage import Storage
 from gradlens.recording.user_clip import CapturedClipping
 from gradlens.schedules import Schedule, every, never
+from gradlens.schema import NORMS
 
 logger = logging.getLogger("gradlens")
 
@@ -71,6 +72,9 @@ class Recorder:
         landscape: when to measure loss, gradient and smoothness along plain gradient steps from theta_t: a forward and
             backward pass for each of ``etas`` and one more; needs the loss to be computed through :meth:`loss`.
         etas: the step sizes to look at; 1/2, 1, 2 and 4 times the learning rate if not given.
+        distance: when to measure ||theta_t - theta_0||, theta_0 being the parameters when it is first due. Costs one
+            copy of the parameters for good.
+        fractions: when to count which share of the gradient's entries is zero, and which is not finite.
         scaler: the gradient scaler of a mixed-precision training. Norms are recorded without its scale, and a step that
             it leaves out is a row with ``stepped`` false.
         include: shell patterns of the parameters' names, as in ``"encoder.*"``: whose norms are kept one by one. The
@@ -121,6 +125,8 @@ class Recorder:
         estimator: str = "same_batch",
         landscape: Schedule = never,
         etas: Sequence[float] | None = None,
+        distance: Schedule = never,
+        fractions: Schedule = never,
         scaler: torch.amp.GradScaler | None = None,
         include: Globs = "*",
         exclude: Globs = (),
@@ -131,6 +137,7 @@ class Recorder:
         enabled: bool = True,
     ) -> None:
         schedules = {"norms": norms, "update": update, "smoothness": smoothness, "landscape": landscape}
+        schedules |= {"distance": distance, "fractions": fractions}
         check_arguments(model, optimizer, name, clip, schedules, config, scaler)
         check_storage(root, resume, max_bytes)
         self._optimizer = optimizer
@@ -141,7 +148,7 @@ class Recorder:
         if etas is None:
             etas = [factor * float(optimizer.param_groups[0]["lr"]) or factor for factor in (0.5, 1.0, 2.0, 4.0)]
         self._make_probes = partial(
-            Probes, model, optimizer, norms, update, smoothness, estimator, landscape, etas, scaler
+            Probes, model, optimizer, norms, update, smoothness, estimator, landscape, etas, distance, fractions, scaler
         )
         self._describe_parameters = partial(describe_parameters, model, optimizer)
         self._select = partial(Selection, include=include, exclude=exclude, groups=groups)
@@ -521,8 +528,8 @@ class Recorder:
         for arrived in self._ring.drain(everything=everything):
             if self._storage is not None:
                 row, norms = self._finish(arrived.scalars, arrived.tensors)
-                for kind, values in norms.items():
-                    row |= self._selection.group_norms(kind, values, finite=isfinite(row.get(kind) or 0.0))
+                for kind in NORMS & norms.keys():
+                    row |= self._selection.group_norms(kind, norms[kind], finite=isfinite(row.get(kind) or 0.0))
                 self._storage.append(row, {kind: self._selection.detail(values) for kind, values in norms.items()})
                 self._probes.doubtful = self._finish.doubtful
 

@@ -119,6 +119,8 @@ class RowFinisher:
         for name, kind in (("nonfinite", int), ("clipped", bool), ("stepped", bool)):
             if row.get(name) is not None:
                 row[name] = kind(row[name])
+        if row.get("update_norm") is not None and row.get("param_norm"):
+            row["update_ratio"] = row["update_norm"] / row["param_norm"]
         if row.get("smoothness_method") not in ESTIMATORS or moved is None or change is None:
             return row, norms
         gradient = row.get("grad_norm") or 0.0

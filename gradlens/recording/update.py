@@ -42,3 +42,20 @@ class UpdateProbe:
         if not keep:
             self._before = []
         return norms
+
+
+class DistanceProbe:
+    r"""Measures :math:`\\lVert \\theta_t - \\theta_0 \\rVert` of each parameter.
+
+    Memory: one copy of the parameters from the first measurement on, and on an accelerator another while it measures.
+    """
+
+    def __init__(self) -> None:
+        self._start: list[Tensor] = []
+
+    def measure(self, parameters: Sequence[Tensor], device: torch.device) -> Tensor:
+        """L2 norm of each parameter's move since the first call, (parameters,) float64 on ``device``."""
+        if not self._start:
+            self._start = [parameter.detach().clone() for parameter in parameters]
+        start = self._start if device.type == "cpu" else [tensor.clone() for tensor in self._start]
+        return difference_norms(parameters, start, device)
