@@ -201,6 +201,17 @@ _COLUMNS: Final = (
         "distance from the start",
     ),
     Column(
+        "full_grad_norm",
+        "float64",
+        "1",
+        "L2 norm of the gradient at theta_t over a whole set, unclipped.",
+        "recorder.full_gradient",
+        "full gradient norm",
+    ),
+    Column(
+        "full_loss", "float64", "1", "Loss at theta_t over the same set.", "recorder.full_gradient", "loss over the set"
+    ),
+    Column(
         "smoothness",
         "float64",
         "1",

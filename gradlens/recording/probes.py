@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from gradlens.recording.entries import entries_of, entry_counts
+from gradlens.recording.full_gradient import full_gradient
 from gradlens.recording.gradient import GradientProbe, Measurement
 from gradlens.recording.landscape import LandscapeProbe
 from gradlens.recording.norms import global_norm, tensor_norms
-from gradlens.recording.replayed_loss import HalfPrecisionError
+from gradlens.recording.replayed_loss import HalfPrecisionError, ReplayedLoss
 from gradlens.recording.smoothness import make_probe
 from gradlens.recording.step_row import Part, StepRow, kept
 from gradlens.recording.update import DistanceProbe, UpdateProbe
@@ -82,6 +83,7 @@ class Probes:
         self._update = UpdateProbe()
         self._landscape_due, self._distance_due, self._fractions_due = landscape, distance, fractions
         self._distance = DistanceProbe()
+        self._replay = ReplayedLoss(model, self.parameters, self.device)
         self._smoothness = make_probe(estimator, model, self.parameters, self.device)
         self._landscape = LandscapeProbe(model, self.parameters, self.device, etas)
 
@@ -89,6 +91,11 @@ class Probes:
     def evaluations(self) -> int:
         """By how much the estimator of the smoothness multiplies the rounding of a gradient."""
         return self._smoothness.points
+
+    def full_gradient(self, row: StepRow, compute: Callable[..., Any], batches: Iterable[Any]) -> None:
+        """Note the gradient over a whole set at theta_t."""
+        norm, loss, _ = full_gradient(self._replay, compute, batches)
+        row.scalars |= {"full_grad_norm": norm, "full_loss": loss}
 
     def gradients(self) -> list[Tensor]:
         """The gradients there are, in the parameters' order."""

@@ -33,6 +33,7 @@ from gradlens.recording.backward_end import BackwardEnd
 from gradlens.recording.closure import StepArguments, measure_first_evaluation
 from gradlens.recording.eager import not_compiled
 from gradlens.recording.environment import describe_environment, describe_parameters, plain
+from gradlens.recording.full_gradient import batch_size
 from gradlens.recording.loss_scaling import ScalerWatch
 from gradlens.recording.probes import Probes
 from gradlens.recording.replayed_loss import first
@@ -238,7 +239,7 @@ class Recorder:
                 self._note_loss(row, loss, (*inputs, *named_inputs.values()))
                 self._backward.watch(loss)
             elif not self._open:  # a checkpoint of a training that is not recorded counts all the same
-                self._samples += _batch_size((*inputs, *named_inputs.values())) or 0
+                self._samples += batch_size((*inputs, *named_inputs.values())) or 0
         if of == 1:
             return result
         return (loss / of, *result[1:]) if isinstance(result, tuple) else loss / of
@@ -259,6 +260,40 @@ class Recorder:
             row = self._row or self._open_row()
             if row is not None:
                 row.scalars.update({name: kept(value) for name, value in scalars.items()})
+
+    def full_gradient(self, compute: Callable[..., Any], batches: Iterable[Any]) -> None:
+        """Measure the gradient over a whole set at the present parameters: ``full_grad_norm`` and ``full_loss``.
+
+        They are part of the row of the step to come, since they are of theta_t: call it before that step. A forward
+        and a backward pass a batch, and two copies of the gradients meanwhile. The model is evaluated in its present mode
+        and is afterwards what it was before, random states included.
+
+        Args:
+            compute: as for :meth:`loss`: a mean over the samples of a batch.
+            batches: such as a ``DataLoader``; each a tuple or list of inputs, a mapping of named ones, or one tensor.
+
+        Raises:
+            ValueError: if there is no batch, or one without a tensor. Whatever ``compute`` raises comes through.
+
+        >>> import tempfile, torch, gradlens
+        >>> model = torch.nn.Linear(1, 1, bias=False)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> torch.nn.init.ones_(model.weight)
+        Parameter containing:
+        tensor([[1.]], requires_grad=True)
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     with gradlens.Recorder(model, optimizer, root) as recorder:
+        ...         recorder.full_gradient(lambda x: model(x).mean(), [torch.ones(3, 1), torch.full((1, 1), 5.0)])
+        ...         recorder.loss(lambda x: model(x).mean(), torch.ones(2, 1)).backward()
+        ...         optimizer.step()
+        ...     gradlens.open_run(recorder.path).series("full_grad_norm")[1].tolist()
+        [2.0]
+        """
+        row = self._open_row()
+        if row is not None:
+            begin = time.perf_counter()
+            self._probes.full_gradient(row, compute, batches)
+            row.overhead += time.perf_counter() - begin
 
     @not_compiled
     def clip_grad_norm_(
@@ -513,7 +548,7 @@ class Recorder:
 
     def _note_loss(self, row: StepRow, loss: Tensor, inputs: tuple[Any, ...]) -> None:
         row.add_loss(loss)
-        size = _batch_size(inputs)
+        size = batch_size(inputs)
         if size is not None:
             self._samples += size
             row.scalars |= {"batch_size": row.scalars.get("batch_size", 0) + size, "samples": self._samples}
@@ -543,11 +578,6 @@ class Recorder:
             self._probes.skip("a measurement", self._step, error)
         if self._row is not None:
             self._row.overhead += time.perf_counter() - begin
-
-
-def _batch_size(inputs: tuple[Any, ...]) -> int | None:
-    """First dimension of the first tensor that has one."""
-    return next((len(item) for item in inputs if isinstance(item, Tensor) and item.dim() > 0), None)
 
 
 def _close_at_exit(recorder: Recorder, owner: int) -> None:

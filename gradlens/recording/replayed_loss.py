@@ -70,7 +70,7 @@ class ReplayedLoss:
         self.parameters = parameters
         self.device = device
         self._model = model
-        self._devices = {parameter.device for parameter in parameters}
+        self.devices = {parameter.device for parameter in parameters}
         self._call: Callable[[], Any] | None = None
         self._random: random_state.RandomState | None = None
         self._modes: list[tuple[nn.Module, bool]] = []
@@ -78,7 +78,7 @@ class ReplayedLoss:
     def remember(self, call: Callable[[], Any]) -> None:
         """Note how to evaluate this step's loss again, and the random states and modes before it is evaluated first."""
         self._call = call
-        self._random = random_state.capture(self._devices)
+        self._random = random_state.capture(self.devices)
         self._modes = _modes(self._model)
 
     def forget(self) -> None:
@@ -157,7 +157,7 @@ class ReplayedLoss:
         if self._call is None or self._random is None:
             raise RuntimeError("no loss was remembered for this step")
         needed = [parameter for parameter in self.parameters if parameter.requires_grad]
-        now = random_state.capture(self._devices)
+        now = random_state.capture(self.devices)
         try:
             random_state.restore(self._random)
             with (

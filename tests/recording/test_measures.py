@@ -4,8 +4,11 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from nets import ALWAYS, batches, loss_of, norm64, small_net
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import gradlens
 from gradlens import every
@@ -54,3 +57,43 @@ def test_counting_entries_reads_nothing_on_a_device() -> None:
     meta = torch.device("meta")
     zero, odd = entry_counts([torch.empty(3, device=meta), torch.empty(2, 2, dtype=torch.complex64, device=meta)], meta)
     assert zero.shape == odd.shape == (2,)
+
+
+def test_the_full_gradient_is_that_of_all_samples_and_leaves_no_trace(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    data = torch.randn(50, 4), torch.randint(3, (50,))
+    loader = DataLoader(TensorDataset(*data), batch_size=16, shuffle=True)  # draws from the global generator
+
+    def train(*, enabled: bool) -> tuple[gradlens.Recorder, list[float], list[torch.Tensor]]:
+        model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.0), nn.Linear(8, 3))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        norms = []
+        with gradlens.Recorder(model, optimizer, tmp_path, enabled=enabled, smoothness=gradlens.never) as recorder:
+            for x, y in batches(4):
+                model.eval()  # so that the loss is a mean over samples
+                recorder.full_gradient(loss_of(model), loader)
+                gradients = torch.autograd.grad(loss_of(model)(*data), list(model.parameters()))
+                norms.append(norm64(list(gradients)))
+                model.train()
+                optimizer.zero_grad()
+                recorder.loss(loss_of(model), x, y).backward()
+                optimizer.step()
+        return recorder, norms, [*model.state_dict().values(), torch.get_rng_state()]
+
+    torch.manual_seed(5)
+    recorder, norms, state = train(enabled=True)
+    torch.manual_seed(5)
+    assert all(map(torch.equal, state, train(enabled=False)[2]))
+    steps, found = gradlens.open_run(recorder.path or "").series("full_grad_norm")
+    assert steps.tolist() == [0, 1, 2, 3]
+    assert np.allclose(found, norms, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("nothing", "said"), [([], "at least one batch"), ([("no", 1)], "with a tensor in them")])
+def test_a_set_without_samples_is_refused(tmp_path: Path, nothing: list[object], said: str) -> None:
+    model = small_net()
+    with (
+        gradlens.Recorder(model, torch.optim.SGD(model.parameters(), lr=0.1), tmp_path) as recorder,
+        pytest.raises(ValueError, match=said),
+    ):
+        recorder.full_gradient(loss_of(model), nothing)
