@@ -265,8 +265,8 @@ class Recorder:
         """Measure the gradient over a whole set at the present parameters: ``full_grad_norm`` and ``full_loss``.
 
         They are part of the row of the step to come, since they are of theta_t: call it before that step. A forward
-        and a backward pass a batch, and two copies of the gradients meanwhile. The model is evaluated in its present mode
-        and is afterwards what it was before, random states included.
+        and a backward pass a batch, and two copies of the gradients meanwhile. The model is evaluated in its present
+        mode, and is afterwards what it was before, random states included.
 
         Args:
             compute: as for :meth:`loss`: a mean over the samples of a batch.
