@@ -3,7 +3,7 @@
 # Both create the environment .venv when it is missing.
 # make soak          the store's tests at length: 1,000 kills, 100,000 mutated files of each kind (hours)
 # make bench-store   what the store costs beside W&B, TensorBoard, SQLite and JSON lines (four minutes; .venv-peers)
-# make bench-recorder   what recording costs a training beside W&B, TensorBoard and Cockpit (.venv-peers)
+# make bench-recorder   what recording costs a training beside W&B, TensorBoard and Cockpit (15 minutes; GPU=1: on the card)
 
 PYTHON ?= python3
 VENV := .venv

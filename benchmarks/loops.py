@@ -1,11 +1,12 @@
 """Trainings that are recorded in different ways, each in a process of its own that is told how many steps to take.
 
-``python -m benchmarks.loops CONTESTANT TASK DEVICE FOLDER`` serves. A loop is made by a function that takes the task and
-an empty folder, and returns the step, a function of its number, and what to do at the end.
+``python -m benchmarks.loops CONTESTANT TASK DEVICE FOLDER`` serves. A loop is made by a function that takes the task
+and an empty folder, and returns the step, a function of its number, and what to do at the end.
 """
 
 import gc
 import importlib.metadata
+import itertools
 import os
 import sys
 import time
@@ -100,8 +101,9 @@ def logged(task, folder, peer):
 def cockpit(task, _folder):
     """Cockpit's GradNorm, UpdateSize and Loss at every step."""
     from cockpit import Cockpit, quantities
+    from cockpit.utils.schedules import linear
 
-    every = gradlens.every(1)
+    every = linear(1)  # not gradlens.every: it is asked about step -1 too
     watching = Cockpit(
         task.parameters, [kind(every) for kind in (quantities.GradNorm, quantities.UpdateSize, quantities.Loss)]
     )
@@ -205,9 +207,9 @@ class Training:
             self._taken += 1
             marks.append(self._mark())
         if not self._on_card:
-            return [late - early for early, late in zip(marks, marks[1:], strict=False)]
+            return [late - early for early, late in itertools.pairwise(marks)]
         torch.cuda.synchronize()
-        return [round(1e6 * early.elapsed_time(late)) for early, late in zip(marks, marks[1:], strict=False)]
+        return [round(1e6 * early.elapsed_time(late)) for early, late in itertools.pairwise(marks)]
 
     def _mark(self):
         if not self._on_card:

@@ -6,7 +6,6 @@ import re
 import statistics
 import sys
 import tempfile
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -29,6 +28,7 @@ _TARGETS = {
     "normal": {"norms": 1.03, "default": 1.03, "full": 1.10, "clips": 1.005, "peers": 0.65},
     "gpt2": {"default": 1.01, "full": 1.03, "clips": 1.005, "peers": 0.65, "peak": 1.02},
 }
+_LOGGED = {"stress": 153, "normal": 151, "gpt2": 151}  # numbers a step by the others
 _OWN = {
     "norms": "norms every step",
     "default": f"norms every step, update every {PERIOD}",
@@ -36,23 +36,25 @@ _OWN = {
 }
 
 _NOTES = (
-    "stress: 75 linear layers of 365 x 365 with ReLU (150 tensors, 10 M parameters), batch 32. normal: a GPT of 12 blocks "
-    "of width 256 (148 tensors, 9.5 M parameters), batch 4 x 64. gpt2: 124 M parameters, batch 32 x 1,024, bf16 autocast. "
-    "Fused AdamW, or SGD where the row says so; seeded.",
+    "stress: 75 linear layers of 365 x 365 with ReLU (150 tensors, 10 M parameters), batch 32. normal: a GPT of 12 "
+    "blocks of width 256 (148 tensors, 9.5 M parameters), batch 4 x 64. gpt2: 124 M parameters, batch 32 x 1,024, bf16 "
+    "autocast. Fused AdamW, or SGD where the row says so; seeded.",
     f"A process each, in turns of {TURN} steps, the first {WARM} of which are not measured, in an order that rotates; "
-    "torch has all cores, nobody else works meanwhile. A step is everything from zero_grad to the end of optimizer.step.",
+    "torch has all cores, nobody else works meanwhile. A step is everything from zero_grad to the end of "
+    "optimizer.step.",
     "Ratios and added ms: the median step of a turn against that of the bare loop in the same round; the median of the "
     f"rounds. Where the update is measured every {PERIOD} steps, these and the steps after them, which hand their rows "
     "on, have medians of their own, and all are weighted by how often they come.",
-    "gradlens: smoothness never, so that its probes count apart. It writes to disk meanwhile, as W&B and TensorBoard do.",
-    "torch clip: clip_grad_norm_, nothing recorded. naive loop: p.grad.norm().item() for each tensor, loss.item(), into a "
-    "list. W&B (offline, run.log(dict)) and TensorBoard (an event a number): all norms by one foreach call and one read, "
-    "then their call every step, with loss, learning rate and global norm. Cockpit: GradNorm, UpdateSize and Loss every "
-    "step, kept in memory.",
+    "gradlens: smoothness never, since its probes count apart. It writes to disk meanwhile, as W&B and TensorBoard do.",
+    "torch clip: clip_grad_norm_, nothing recorded. naive loop: p.grad.norm().item() for each tensor and loss.item(), "
+    "into a list. W&B (offline, run.log(dict)) and TensorBoard (an event a number): all norms by one foreach call and "
+    "one read, then their call every step, with loss, learning rate and global norm. Cockpit: GradNorm, UpdateSize and "
+    "Loss every step, kept in memory.",
     "Clipping: fixed(0.001) and clip_grad_norm_(0.001), low enough to act at every step.",
     "The best pipeline is the quicker of W&B and TensorBoard; both sides are medians of the rounds, hence no spread.",
-    "Memory: between two steps at which the update is due. Tensors are all that Python holds once zero_grad is done; the "
-    "resident set is the process's, its libraries and what its allocator keeps included.",
+    "Memory: between two steps at which the update is due (SGD: it is due at every step). Tensors are all that Python "
+    "holds once zero_grad is done; the resident set is the process's, its libraries and what its allocator keeps "
+    "included.",
 )
 
 
@@ -130,8 +132,10 @@ def task_rows(task, found, ends, missing):
         rows.append(Row(f"{task}: the same as the run itself recorded it", {OWN: _recorded(name, ends[name])}))
     pipelines = [statistics.median(added(name)) for name in _PIPELINES if name in costs]
     if pipelines:
-        what = f"{ends['full']['series']} series, added time over the best pipeline's with its {_logged(task)}"
-        rows.append(row(what, {OWN: [statistics.median(added("full")) / min(pipelines)]}, most=targets.get("peers")))
+        what = f"{ends['full']['series']} series, added time over the best pipeline's with its {_LOGGED[task]}"
+        least, most = min(pipelines), targets.get("peers")
+        ratio = [statistics.median(added("full")) / least] if least > 0 else "theirs is lost in the noise"
+        rows.append(row(what, {OWN: ratio}, most=most))
     return rows + _memory_rows(row, ends, "default" if "default" in ends else "full", others, targets.get("peak"))
 
 
@@ -143,18 +147,15 @@ def _recorded(name, end):
     return [cost(overhead[start + WARM : start + TURN]) for start in starts]
 
 
-def _logged(task):
-    return 148 + 3 if task in ("normal", "gpt2") else 150 + 3
-
-
 def _memory_rows(row, ends, own, others, most):
-    rows = []
+    """``own``: the loop to look at; between its samples, or between steps where it samples every one."""
+    when, rows = "samples" if own == "default" else "steps", []
     for what, key in (("tensors", "tensors"), ("resident set", "resident"), ("the card's peak memory", "peak")):
         if ends["bare"].get(key):
-            values = {who: [ends[name][key] / ends["bare"][key]] for who, name in [(OWN, own), *zip(others, others)]}
-            rows.append(
-                row(f"{what} between samples, over the bare loop's", values, most=most if key == "peak" else None)
-            )
+            names = {OWN: own, **{name: name for name in others}}
+            values = {who: [ends[name][key] / ends["bare"][key]] for who, name in names.items()}
+            target = {"most": most} if key == "peak" else {}
+            rows.append(row(f"{what} between {when}, over the bare loop's", values, **target))
     return rows
 
 

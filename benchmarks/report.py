@@ -52,10 +52,11 @@ class Row:
 
     @property
     def verdict(self):
-        """Whether the median meets the target; empty without a target."""
-        if self.most is None and self.least is None:
+        """Whether the median meets the target; empty without a target or a number."""
+        found = self.values.get(OWN, "")
+        if isinstance(found, str) or (self.most is None and self.least is None):
             return ""
-        found = statistics.median(self.values[OWN])
+        found = statistics.median(found)
         met = found <= self.most if self.most is not None else found >= self.least
         return "met" if met else "MISSED"
 
