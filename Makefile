@@ -3,6 +3,7 @@
 # Both create the environment .venv when it is missing.
 # make soak          the store's tests at length: 1,000 kills, 100,000 mutated files of each kind (hours)
 # make bench-store   what the store costs beside W&B, TensorBoard, SQLite and JSON lines (four minutes; .venv-peers)
+# make bench-recorder   what recording costs a training beside W&B, TensorBoard and Cockpit (15 minutes; GPU=1: on the card)
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,8 +12,9 @@ PEERS := .venv-peers
 OPEN ?= 1
 DEMO ?= demo
 INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
+INSTALL_PEERS := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test soak bench-store format audit clean
+.PHONY: demo test soak bench-store bench-recorder format audit clean
 .SILENT:
 
 demo: $(VENV)/.core
@@ -23,6 +25,9 @@ test: $(VENV)/.dev
 
 bench-store: $(VENV)/.core $(PEERS)/.made
 	$(BIN)/python -m benchmarks.store
+
+bench-recorder: $(VENV)/.core $(PEERS)/.made
+	$(BIN)/python -m benchmarks.recorder $(if $(GPU),--gpu)
 
 soak: $(VENV)/.dev
 	GRADLENS_SOAK=1 $(BIN)/pytest -q --numprocesses 2 --dist worksteal tests/store
@@ -53,9 +58,9 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.made
 	$(INSTALL) --editable ".[dev]"
 	touch $(VENV)/.core $@
 
-# The benchmark runs without the others too, and says in its table who is missing.
-$(PEERS)/.made: benchmarks/peers-requirements.txt
+# The benchmarks run without the others too, and say in their tables who is missing.
+$(PEERS)/.made: benchmarks/peers-requirements.txt benchmarks/peers-without-torch.txt
 	echo "installing the others into an environment of their own, $(PEERS)"
 	$(PYTHON) -m venv --clear $(PEERS)
-	if $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<; then touch $@; \
+	if $(INSTALL_PEERS) --requirement $< && $(INSTALL_PEERS) --no-deps --requirement $(word 2,$^); then touch $@; \
 	else rm -rf $(PEERS); echo "they cannot be installed; the table will say so"; fi

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 import gradlens
 from benchmarks.content import POINTS, Norms, Steps, tensor_names
-from benchmarks.sinks import FIRST, folder_bytes, serve
+from benchmarks.serving import folder_bytes
+from benchmarks.sinks import FIRST, serve
 from gradlens.store import PATIENCE, Disk, RunWriter, sealing, session, snapshot
 from gradlens.store.active_log import ActiveLog
 from gradlens.store.layout import BLOCK, LogName

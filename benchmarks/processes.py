@@ -1,4 +1,4 @@
-"""Processes of the benchmark: sinks that take turns, and questions that are asked once."""
+"""Processes of the benchmarks: those that take turns, and questions that are asked once."""
 
 import contextlib
 import json
@@ -16,18 +16,19 @@ _ONE_CORE = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "
 
 
 class Sink:
-    """A process that logs when told to.
+    """A process that logs, or trains, when told to.
 
     Args:
         python: interpreter.
         arguments: module and its arguments.
+        environment: variables of its own; the libraries' threads are one each if not given.
 
     Attributes:
         version: of what it logs with; None where it cannot.
         error: why it cannot, None where it can.
     """
 
-    def __init__(self, python, *arguments):
+    def __init__(self, python, *arguments, environment=_ONE_CORE):
         self.version, self.error = None, None
         if not Path(python).exists():
             self.error = "no environment"
@@ -35,7 +36,7 @@ class Sink:
         self._process = subprocess.Popen(
             [python, "-m", *map(str, arguments)],
             cwd=ROOT,
-            env=os.environ | _ONE_CORE,
+            env=os.environ | environment,
             text=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -43,18 +44,17 @@ class Sink:
         self._take(self._read())
 
     def turn(self, steps):
-        """Milliseconds of each call, None if it cannot log."""
+        """Milliseconds of each call, None if it cannot."""
         found = self._ask({"steps": steps})
         time.sleep(_SETTLE)
         return [nanoseconds / 1e6 for nanoseconds in found["calls"]] if found else None
 
     def close(self):
-        """Bytes of what it wrote, None if it could not."""
+        """What it says at the end, with the bytes that it wrote; None if it could not."""
         found = self._ask({"close": True})
         if found:
             self._process.communicate()
-            return found["bytes"]
-        return None
+        return found
 
     def _ask(self, request):
         if self.error:

@@ -3,9 +3,11 @@
 import json
 import statistics
 from dataclasses import dataclass, field
+from pathlib import Path
 
 OWN = "gradlens"
 PEERS = ("W&B", "TensorBoard", "SQLite", "JSONL")
+RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class Row:
         most: target from above.
         least: target from below.
         fraction: whether to show it as 1/n.
+        digits: how many to show.
     """
 
     what: str
@@ -25,6 +28,7 @@ class Row:
     most: float | None = None
     least: float | None = None
     fraction: bool = False
+    digits: int = 3
 
     def median(self, who):
         """The median of the rounds as text."""
@@ -48,30 +52,48 @@ class Row:
 
     @property
     def verdict(self):
-        """Whether the median meets the target; empty without a target."""
-        if self.most is None and self.least is None:
+        """Whether the median meets the target; empty without a target or a number."""
+        found = self.values.get(OWN, "")
+        if isinstance(found, str) or (self.most is None and self.least is None):
             return ""
-        found = statistics.median(self.values[OWN])
+        found = statistics.median(found)
         met = found <= self.most if self.most is not None else found >= self.least
         return "met" if met else "MISSED"
 
     def _text(self, value):
         if self.fraction:
             return f"1/{1 / value:.0f}"
-        return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+        return f"{value:,.0f}" if value >= 100 else f"{value:.{self.digits}g}"
 
 
-def table(rows):
+@dataclass(frozen=True)
+class Report:
+    """What a benchmark writes.
+
+    Attributes:
+        stem: path of its two files without the ending.
+        title: heading.
+        command: what measures it anew.
+        peers: columns of the others.
+    """
+
+    stem: Path
+    title: str
+    command: str
+    peers: tuple[str, ...]
+
+
+def table(rows, peers):
     """The table as Markdown that is legible as it is."""
-    head = ("", "target", OWN, "lowest to highest", "", *PEERS)
-    cells = [(r.what, r.target, r.median(OWN), r.spread(OWN), r.verdict, *map(r.median, PEERS)) for r in rows]
+    head = ("", "target", OWN, "lowest to highest", "", *peers)
+    cells = [(r.what, r.target, r.median(OWN), r.spread(OWN), r.verdict, *map(r.median, peers)) for r in rows]
     return _markdown(head, cells)
 
 
-def peers_spread(rows):
+def peers_spread(rows, peers):
     """How much the others' numbers vary over the rounds, as Markdown."""
-    cells = [(row.what, *map(row.spread, PEERS)) for row in rows]
-    return _markdown(("", *PEERS), [line for line in cells if any(line[1:])])
+    cells = [(row.what, *map(row.spread, peers)) for row in rows]
+    return _markdown(("", *peers), [line for line in cells if any(line[1:])])
 
 
 def _markdown(head, lines):
@@ -88,29 +110,30 @@ def sentence(facts):
     return "; ".join(f"{name}: {text}" for name, text in facts.items()) + "."
 
 
-def write(folder, rows, facts, notes):
-    """Write ``store.md`` and ``store.json``.
+def write(report, rows, facts, notes):
+    """Write the report as Markdown and as JSON.
 
     Args:
-        folder: where to.
+        report: which.
         rows: of the table.
         facts: name -> text about the machine and the versions.
         notes: sentences below the table.
     """
-    folder.mkdir(exist_ok=True)
+    report.stem.parent.mkdir(exist_ok=True)
     text = "\n\n".join(
         [
-            "# What the store costs",
-            f"Written by `make bench-store`; medians of the rounds. {sentence(facts)}",
-            table(rows),
+            f"# {report.title}",
+            f"Written by `{report.command}`; medians of the rounds. {sentence(facts)}",
+            table(rows, report.peers),
             "\n".join(f"- {note}" for note in notes),
             "The others, lowest to highest of the rounds:",
-            peers_spread(rows),
+            peers_spread(rows, report.peers),
         ]
     )
-    (folder / "store.md").write_text(text + "\n")
+    report.stem.with_suffix(".md").write_text(text + "\n")
     keep = [
         {"what": row.what, "target": row.target, "verdict": row.verdict, "values": row.values}
         for row in rows
     ]  # fmt: skip
-    (folder / "store.json").write_text(json.dumps({"facts": facts, "rows": keep, "notes": notes}, indent=1) + "\n")
+    found = json.dumps({"facts": facts, "rows": keep, "notes": notes}, indent=1)
+    report.stem.with_suffix(".json").write_text(found + "\n")

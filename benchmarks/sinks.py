@@ -5,14 +5,11 @@ products, the training, and the one call that logs; only the call counts.
 """
 
 import gc
-import json
-import os
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
+from benchmarks import serving
 from benchmarks.content import Steps
 
 FIRST = 6192
@@ -24,28 +21,11 @@ _SIZE = 384  # of the matrices: about a millisecond on one core
 def serve(make):
     """Log whenever told to, until told to close.
 
-    A line of JSON each way. At first ``{"version"}`` or ``{"error"}``; then ``{"steps": n}`` is answered by the
-    nanoseconds of each call, and ``{"close": true}`` by the folder's bytes.
-
     Args:
         make: makes the sink; ``prepare(step, scalars, norms)`` gives what its ``log`` takes.
     """
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whatever a library prints must not be taken for an answer
-    try:
-        sink = make()
-    except ImportError:
-        print(json.dumps({"error": "not installed"}), file=answers)
-        return
-    print(json.dumps({"version": sink.version}), file=answers)
     steps = Steps(FIRST)
-    for line in sys.stdin:
-        request = json.loads(line)
-        if "close" in request:
-            sink.close()
-            print(json.dumps({"bytes": folder_bytes(sink.folder)}), file=answers)
-            return
-        print(json.dumps({"calls": _turn(sink, steps.take(request["steps"]))}), file=answers)
+    serving.serve(make, lambda sink, count: _turn(sink, steps.take(count)))
 
 
 def _turn(sink, steps):
@@ -61,8 +41,3 @@ def _turn(sink, steps):
         sink.log(*arguments)
         calls.append(time.perf_counter_ns() - begin)
     return calls
-
-
-def folder_bytes(folder):
-    """Bytes of all files in a folder."""
-    return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
