@@ -69,19 +69,16 @@ class GradientProbe:
         return tensor_norms(self.present(), self._device)
 
     def backward_ended(self, *, of: int, measure: bool) -> None:
-        """After a backward pass: note the gradients' versions, and measure if this may be the step's last pass."""
+        """After a backward pass: measure, and note the gradients' versions, if this may be the step's last pass."""
         self._passes += 1
-        gradients = [parameter.grad for parameter in self._parameters]
-        self._seen = [(gradient, -1 if gradient is None else gradient._version) for gradient in gradients]
-        last = self._passes >= (of if of > 1 else self._passes_before)
-        self._left = self.norms() if measure and last else None
+        self._left, self._seen = None, []
+        if measure and self._passes >= (of if of > 1 else self._passes_before):
+            self._look()
 
     def measure_left(self) -> None:
         """Measure before a clip that is about to happen, if the last backward pass was not seen."""
         if self._left is None:
-            gradients = [parameter.grad for parameter in self._parameters]
-            self._seen = [(gradient, -1 if gradient is None else gradient._version) for gradient in gradients]
-            self._left = self.norms()
+            self._look()
 
     def at_step(self, *, again: bool) -> Measurement:
         """Measure what the optimizer takes.
@@ -99,6 +96,11 @@ class GradientProbe:
         return Measurement(
             self._left, taken, [gradient is not None for gradient, _ in self._seen], there, announced, once
         )
+
+    def _look(self) -> None:
+        gradients = [parameter.grad for parameter in self._parameters]
+        self._seen = [(gradient, -1 if gradient is None else gradient._version) for gradient in gradients]
+        self._left = self.norms()
 
     def step_ended(self) -> None:
         """Let go of the step."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gradlens.clipping import ClipRule
 from gradlens.recording.entries import entries_of, entry_counts
 from gradlens.recording.full_gradient import full_gradient
 from gradlens.recording.gradient import GradientProbe, Measurement
@@ -49,6 +50,7 @@ class Probes:
         distance: when to measure how far the parameters are from where they were first.
         fractions: when to count entries of the gradient that are zero or not finite.
         scaler: scales the loss, if any does.
+        clip: the rule that needs the gradient norm at every step, if any does.
 
     Attributes:
         parameters: those the optimizer steps.
@@ -69,9 +71,11 @@ class Probes:
         etas: Sequence[float],
         distance: Schedule,
         fractions: Schedule,
-        scaler: torch.amp.GradScaler | None = None,
+        scaler: torch.amp.GradScaler | None,
+        clip: ClipRule | None,
     ) -> None:
         self._optimizer = optimizer
+        self._clipping = clip is not None
         self._scaler = scaler
         self.parameters: Sequence[nn.Parameter] = [p for group in optimizer.param_groups for p in group["params"]]
         self.device = self.parameters[0].device
@@ -109,7 +113,7 @@ class Probes:
 
     def backward_ended(self, row: StepRow, seed: Tensor) -> None:
         """Measure the gradient where backward left it, if this may be the step's last backward pass."""
-        self._gradient.backward_ended(of=row.of, measure=self._norms_due(row.step))
+        self._gradient.backward_ended(of=row.of, measure=self._gradient_due(row.step))
         row.passes += 1
         row.scalars[Part.SEED] = kept(seed) * row.of
         scale = getattr(self._scaler, "_scale", None)  # a scaler that is switched off has none
@@ -118,7 +122,7 @@ class Probes:
 
     def before_user_clip(self, row: StepRow) -> None:
         """Measure the gradient before a clip that the user names."""
-        if self._norms_due(row.step):
+        if self._gradient_due(row.step):
             self._gradient.measure_left()
 
     def left_out(self, row: StepRow) -> None:
@@ -148,7 +152,11 @@ class Probes:
             else:
                 probe.forget()
 
-    def before_update(self, row: StepRow, *, clipping: bool) -> Tensor | None:
+    def _gradient_due(self, step: int) -> bool:
+        due = (self._norms_due, self._smoothness_due, self._fractions_due)
+        return self._clipping or any(schedule(step) for schedule in due)
+
+    def before_update(self, row: StepRow) -> Tensor | None:
         """Measure at theta_t, before any clip.
 
         Returns:
@@ -160,7 +168,7 @@ class Probes:
         row.scalars["stepped"] = 1.0 if infinite is None else 1.0 - kept(infinite)
         update, smoothness = self._update_due(step), self._smoothness_due(step)
         norm = None
-        if clipping or smoothness or self._norms_due(step) or self._fractions_due(step):
+        if self._gradient_due(step):
             norm = self._gradient_norms_into(row)
         if norm is not None and self._fractions_due(step):
             self._count_entries(row)
@@ -197,6 +205,10 @@ class Probes:
         self._smoothness.forget()
         self._landscape.forget()
 
+    def go_on_from(self, before: Probes) -> None:
+        """Take over what is of the whole training, where the optimizer has got other parameters."""
+        self.skipped, self.doubtful, self._distance = before.skipped, before.doubtful, before._distance
+
     def release(self) -> None:
         """Let go of everything held from one step to the next."""
         self._smoothness.forget()
@@ -225,15 +237,13 @@ class Probes:
         if found.left is None:
             row.scalars["clip_source"] = "unknown"
         elif not found.once:
-            self._note_both(row, found, carried, due=due)
+            self._note_both(row, found, found.left, carried, due=due)
         return norm
 
-    def _note_both(self, row: StepRow, found: Measurement, carried: Tensor | None, *, due: bool) -> None:
+    def _note_both(self, row: StepRow, found: Measurement, left: Tensor, carried: Tensor | None, *, due: bool) -> None:
         """Note what backward left beside what the step takes; the host compares them."""
-        if found.left is None:
-            return
-        row.scalars[Part.LEFT] = global_norm(found.left)
-        row.scalars["nonfinite"] = (~torch.isfinite(found.left)).sum()
+        row.scalars[Part.LEFT] = global_norm(left)
+        row.scalars["nonfinite"] = (~torch.isfinite(left)).sum()
         row.scalars.setdefault(Part.SEED, 0.0)
         if not found.announced:
             row.scalars[Part.SILENT] = global_norm(found.taken)
@@ -246,7 +256,7 @@ class Probes:
                 row.scalars["clip_threshold"] = row.declared[0]
         if due:
             row.tensors["grad_norm_clipped"] = row.tensors["grad_norm"]
-            row.tensors["grad_norm"] = self._spread(found.left, found.left_there)
+            row.tensors["grad_norm"] = self._spread(left, found.left_there)
 
     def _spread(self, norms: Tensor, there: Sequence[bool]) -> Tensor:
         """A norm for every parameter, NaN for those without a gradient."""

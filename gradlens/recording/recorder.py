@@ -149,8 +149,9 @@ class Recorder:
         if etas is None:
             etas = [factor * float(optimizer.param_groups[0]["lr"]) or factor for factor in (0.5, 1.0, 2.0, 4.0)]
         self._make_probes = partial(
-            Probes, model, optimizer, norms, update, smoothness, estimator, landscape, etas, distance, fractions, scaler
-        )
+            Probes, model, optimizer, norms, update, smoothness, estimator, landscape, etas, distance, fractions,
+            scaler, clip,
+        )  # fmt: skip
         self._describe_parameters = partial(describe_parameters, model, optimizer)
         self._select = partial(Selection, include=include, exclude=exclude, groups=groups)
         described = self._describe_parameters()
@@ -461,7 +462,7 @@ class Recorder:
             own = {id(parameter) for parameter in self._probes.parameters}
             clipped = {id(parameter) for parameter in parameters}
             row = None if own.isdisjoint(clipped) else self._open_row()
-            if row is not None:
+            if row is not None and not row.measured:  # a line search clips again and again
                 self._probes.before_user_clip(row)
                 row.declared.append(max_norm if own <= clipped and norm_type == 2 else None)
 
@@ -501,7 +502,7 @@ class Recorder:
             if row is not None:
                 row.scalars["time"] = time.time()
                 row.measured = True
-                norm = self._probes.before_update(row, clipping=self._clipper is not None)
+                norm = self._probes.before_update(row)
         if self._clipper is not None:
             self._clip(self._clipper, norm)
 
@@ -539,8 +540,8 @@ class Recorder:
     def _regroup(self) -> None:
         """The optimizer has other parameters than before: measure them, in a session that names them."""
         self._drain(everything=True)
-        skipped, self._probes = self._probes.skipped, self._make_probes()
-        self._probes.skipped = skipped
+        before, self._probes = self._probes, self._make_probes()
+        self._probes.go_on_from(before)
         if self._storage is not None:
             described = self._describe_parameters()
             self._selection = self._select([name for name, *_ in described])

@@ -25,7 +25,7 @@ _SAME = 1e-5
 
 
 class Part(Enum):
-    """Numbers that the host makes into a smoothness; no column, and no name that a user could give."""
+    """Numbers that the host makes into columns; themselves no column, and no name that a user could give."""
 
     LEFT = "gradient norm where backward left it, scaled where the loss was"
     SILENT = "gradient norm at the step, as it stands, where nothing says that it was changed since"
@@ -166,20 +166,20 @@ class RowFinisher:
         row["grad_norm"] = left
         if "grad_norm" in norms:
             norms["grad_norm"] = norms["grad_norm"] / scale
-        same = not left > 0 or not math.isfinite(left) or abs(taken / left - 1) <= _SAME
+        declared, finite = Part.DECLARED in arrived, math.isfinite(left)
+        same = not left > 0 or not finite or abs(taken / left - 1) <= _SAME
         if same:
             norms.pop(_CLIPPED, None)
-            if Part.DECLARED not in arrived:
-                return
         if row.get("clip_source") is not None:  # gradlens' own clip, of what the user's had left
             return
-        if not taken <= left * (1 + _SAME):  # no clip: something was added
-            row["clip_source"] = "unknown"
-            return
-        threshold = row.get("clip_threshold")
-        row["clip_source"] = "declared" if Part.DECLARED in arrived else "inferred"
-        row["clip_coef"] = 1.0 if same else taken / left
-        row["clipped"] = not same if threshold is None else left > threshold
+        if declared:
+            row["clip_source"] = "declared"
+        elif not same:  # a gradient that grew was not clipped: something was added
+            row["clip_source"] = "inferred" if taken < left else "unknown"
+        if row.get("clip_source") in ("declared", "inferred") and finite:
+            threshold = row.get("clip_threshold")
+            row["clip_coef"] = 1.0 if same else taken / left
+            row["clipped"] = not same if threshold is None else left > threshold
 
 
 def kept(value: float | Tensor) -> float | Tensor:

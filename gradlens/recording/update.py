@@ -51,11 +51,14 @@ class DistanceProbe:
     """
 
     def __init__(self) -> None:
-        self._start: list[Tensor] = []
+        self._start: dict[Tensor, Tensor] = {}
 
     def measure(self, parameters: Sequence[Tensor], device: torch.device) -> Tensor:
-        """L2 norm of each parameter's move since the first call, (parameters,) float64 on ``device``."""
-        if not self._start:
-            self._start = [parameter.detach().clone() for parameter in parameters]
-        start = self._start if device.type == "cpu" else [tensor.clone() for tensor in self._start]
+        """L2 norm of each parameter's move since the first call that had it, (parameters,) float64 on ``device``."""
+        for parameter in parameters:
+            if parameter not in self._start:
+                self._start[parameter] = parameter.detach().clone()
+        start = [self._start[parameter] for parameter in parameters]
+        if device.type != "cpu":  # there, what is subtracted from is overwritten
+            start = [tensor.clone() for tensor in start]
         return difference_norms(parameters, start, device)

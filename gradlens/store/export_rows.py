@@ -211,7 +211,7 @@ def _read_group(segment: Segment, number: int, names: Sequence[str]) -> pa.Table
     try:
         return segment.read(names, _only(number))
     except RunError:
-        pass
+        pass  # the segment keeps what is damaged, to be named; the other columns are read one by one
     try:
         table = segment.read(KEYS, _only(number))
     except RunError:

@@ -390,3 +390,54 @@ def test_a_compiled_step_leaves_the_recorder_out(tmp_path: Path, what: str) -> N
     assert all(map(torch.equal, weights, bare))
     assert recorder.skipped == 0
     assert len(gradlens.open_run(recorder.path or "").series("update_norm")[1]) == 4
+
+
+def test_a_norm_that_only_a_probe_asked_for_is_known_as_well(tmp_path: Path) -> None:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with gradlens.Recorder(model, optimizer, tmp_path, norms=gradlens.never, smoothness=every(1)) as recorder:
+        for _ in range(3):
+            optimizer.zero_grad()
+            recorder.loss(lambda x: model(x).square().sum(), torch.ones(2, 4)).backward()
+            left = norm64([p.grad for p in model.parameters() if p.grad is not None])
+            nn.utils.clip_grad_norm_(model.parameters(), left / 2)
+            optimizer.step()
+    frame = gradlens.open_run(recorder.path or "").steps()
+    assert frame["clip_source"].tolist() == ["inferred"] * 3
+    assert np.allclose(frame["clip_coef"], 0.5, rtol=1e-5)
+    assert frame["grad_norm"].iloc[-1] == pytest.approx(left, rel=1e-6)
+
+
+def test_a_declared_clip_of_a_norm_that_is_not_finite_stays_declared(tmp_path: Path) -> None:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with gradlens.Recorder(model, optimizer, tmp_path, smoothness=gradlens.never) as recorder:
+        (recorder.loss(lambda x: model(x).sum(), torch.ones(2, 4)) * math.inf).backward()
+        recorder.clip_grad_norm_(model.parameters(), 0.2)
+        optimizer.step()
+    row = gradlens.open_run(recorder.path or "").steps().iloc[0]
+    assert row["clip_threshold"] == 0.2
+    assert not np.isfinite(row["grad_norm"])
+
+
+def test_a_line_search_that_clips_in_its_closure_declares_its_threshold_once(tmp_path: Path) -> None:
+    model = net()
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=4)
+    with gradlens.Recorder(model, optimizer, tmp_path, smoothness=gradlens.never) as recorder:
+        evaluations = []
+
+        def closure() -> torch.Tensor:
+            optimizer.zero_grad()
+            loss: torch.Tensor = recorder.loss(lambda x: model(x).square().sum(), torch.ones(2, 4))
+            loss.backward()
+            evaluations.append(norm64([p.grad for p in model.parameters() if p.grad is not None]))
+            recorder.clip_grad_norm_(model.parameters(), 0.2)
+            return loss
+
+        optimizer.step(closure)  # type: ignore[arg-type]
+    row = gradlens.open_run(recorder.path or "").steps().iloc[0]
+    assert len(evaluations) > 1
+    assert row["clip_source"] == "declared"
+    assert row["clip_threshold"] == 0.2
+    assert row["grad_norm"] == pytest.approx(evaluations[0], rel=1e-6)
+    assert row["grad_norm_clipped"] == pytest.approx(0.2, rel=1e-4)

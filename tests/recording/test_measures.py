@@ -97,3 +97,19 @@ def test_a_set_without_samples_is_refused(tmp_path: Path, nothing: list[object],
         pytest.raises(ValueError, match=said),
     ):
         recorder.full_gradient(loss_of(model), nothing)
+
+
+def test_the_start_stays_the_start_where_a_group_is_added(tmp_path: Path) -> None:
+    model = small_net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    start = [p.detach().clone() for p in model.parameters()]
+    distances = []
+    with gradlens.Recorder(model, optimizer, tmp_path, distance=every(1), smoothness=gradlens.never) as recorder:
+        for step, (x, y) in enumerate(batches(5)):
+            if step == 3:
+                optimizer.add_param_group({"params": [nn.Parameter(torch.ones(2))]})
+            distances.append(norm64([p.detach() - old for p, old in zip(model.parameters(), start, strict=True)]))
+            optimizer.zero_grad()
+            recorder.loss(loss_of(model), x, y).backward()
+            optimizer.step()
+    assert np.allclose(gradlens.open_run(recorder.path or "").series("distance")[1], distances, rtol=1e-6)
