@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gradlens import analysis, clipping, figures
     from gradlens.recording import Recorder, watch
-    from gradlens.schedules import every, log_spaced, never
+    from gradlens.schedules import every, log_spaced, never, on_spike
     from gradlens.store import Run, RunError, Runs, open_run, open_runs
 
 __version__ = "0.1.0"
@@ -36,6 +36,7 @@ _ROOMS = {
     "every": "gradlens.schedules",
     "log_spaced": "gradlens.schedules",
     "never": "gradlens.schedules",
+    "on_spike": "gradlens.schedules",
     "open_run": "gradlens.store",
     "open_runs": "gradlens.store",
     "watch": "gradlens.recording",
@@ -52,6 +53,7 @@ __all__ = [
     "figures",
     "log_spaced",
     "never",
+    "on_spike",
     "open_run",
     "open_runs",
     "watch",

@@ -44,7 +44,8 @@ CLIP_SOURCES: Final = ("observed", "declared", "inferred", "unknown")
 """How the clip of a row is known: applied by gradlens, named by the user, computed from two norms, or not."""
 
 SAME_BATCH: Final = "same_batch"
-ESTIMATORS: Final = (SAME_BATCH, "segment", "hvp")
+CONSECUTIVE: Final = "consecutive"
+ESTIMATORS: Final = (SAME_BATCH, "segment", "hvp", CONSECUTIVE)
 """How a smoothness is measured."""
 
 LANDSCAPE: Final = ("loss_min", "loss_max", "grad_change_min", "grad_change_max", "beta")
@@ -59,6 +60,10 @@ SMOOTHNESS_METHODS: Final = (
     "none: loss does not repeat",
     "none: half precision inside compute",
     "none: out of memory",
+    "none: the optimizer steps inside backward",
+    "none: gradient was changed before the step",
+    "none: gradient was overwritten before the next",
+    "none: no gradient at the next step",
     "none: probe failed",
 )
 """The estimator of a row's smoothness or, after ``none:``, the reason why the row has none."""
@@ -97,7 +102,7 @@ _COLUMNS: Final = (
         "lr",
         "float64",
         "1",
-        "Learning rate of the first parameter group; `lr[1]` is that of the second.",
+        "Learning rate of the first parameter group; `lr[1]` is that of the second, counted over all optimizers.",
         "just before the update",
         "learning rate",
     ),
@@ -215,7 +220,8 @@ _COLUMNS: Final = (
         "smoothness",
         "float64",
         "1",
-        "||grad f(theta_{t+1}) - grad f(theta_t)|| / ||theta_{t+1} - theta_t|| on the step's own batch, unclipped.",
+        "||grad f(theta_{t+1}) - grad f(theta_t)|| / ||theta_{t+1} - theta_t|| on the step's own batch, unclipped; by "
+        "`consecutive`, with the next batch at the far end, whose noise is in it.",
         "around the update",
         "local smoothness",
     ),
@@ -233,7 +239,7 @@ _COLUMNS: Final = (
         "float64",
         "1",
         "Noise floor of the smoothness: change of the gradient when it is only repeated, or its rounding if larger, "
-        "over the length of the step.",
+        "over the length of the step; null by `consecutive`, whose noise is that of two batches.",
         "around the update",
         "smoothness noise floor",
     ),

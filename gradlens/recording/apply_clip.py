@@ -28,13 +28,13 @@ class Clipper:
         ValueError: if the rule cannot run on the device.
     """
 
-    def __init__(self, rule: ClipRule, device: torch.device) -> None:
+    def __init__(self, rule: ClipRule, names: Sequence[str], device: torch.device) -> None:
         self._rule = rule
         self._state = rule.init(1)
         self._twin = None if device.type == "cpu" else device_rule(rule)
         self._like = torch.empty(0, dtype=wide(device), device=device)
 
-    def clip(self, gradients: Sequence[Tensor], norms: Tensor, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    def clip(self, parameters: Sequence[Tensor], norms: Tensor, lr: float | Tensor) -> dict[str, Any]:
         """Clip gradients in place.
 
         Args:
@@ -45,10 +45,14 @@ class Clipper:
         Returns:
             The columns of the step's row that say what was done, as 0-d tensors.
         """
+        gradients = [p.grad for p in parameters if p.grad is not None]
         if not gradients:
             return {}
+        if len(gradients) < len(parameters):
+            there = [i for i, p in enumerate(parameters) if p.grad is not None]
+            norms = norms[there]
         norm = global_norm(norms)
-        coefficient, threshold = self._decide(norm, optimizer)
+        coefficient, threshold = self._decide(norm, lr)
         scale_gradients(gradients, coefficient)
         return {
             "grad_norm_clipped": norm * coefficient,
@@ -92,10 +96,10 @@ class Clipper:
             return self._twin.save()
         return {} if self._rule.save is None else self._rule.save(self._state)
 
-    def _decide(self, norm: Tensor, optimizer: torch.optim.Optimizer) -> tuple[Tensor, Tensor]:
+    def _decide(self, norm: Tensor, lr: float | Tensor) -> tuple[Tensor, Tensor]:
         if self._twin is not None:
             return self._twin(norm)
-        measured = Measured(norm.reshape(1).numpy(), lr=float(optimizer.param_groups[0]["lr"]))
+        measured = Measured(norm.reshape(1).numpy(), lr=float(lr))
         clip, self._state = self._rule.update(measured, self._state)
         return torch.tensor(clip.coefficients[0]), torch.tensor(clip.thresholds[0])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,60 @@ from gradlens.schedules import Schedule
 from gradlens.schema import is_own
 
 
+def check_optimizers(optimizer: object) -> tuple[torch.optim.Optimizer, ...]:
+    """The optimizers of a training.
+
+    Args:
+        optimizer: one, or several in a sequence or as the values of a mapping.
+
+    Raises:
+        TypeError: if it is none.
+        ValueError: if there is none, or two step the same parameter.
+    """
+    several = optimizer.values() if isinstance(optimizer, Mapping) else optimizer
+    if isinstance(optimizer, torch.optim.Optimizer) or not isinstance(several, Iterable):
+        several = [optimizer]
+    found = []
+    for each in several:
+        if not isinstance(each, torch.optim.Optimizer):
+            raise TypeError(
+                f"optimizer must be a torch.optim.Optimizer, or several in a list; got {type(each).__name__}."
+            )
+        found.append(each)
+    if not found:
+        raise ValueError("optimizer takes one torch.optim.Optimizer or more; got an empty list.")
+    stepped = [id(p) for each in found for group in each.param_groups for p in group["params"]]
+    if len(set(stepped)) < len(stepped):
+        raise ValueError("two optimizers step the same parameter; give each of those a recorder of its own.")
+    return tuple(found)
+
+
+def check_model(model: object, optimizers: Sequence[torch.optim.Optimizer]) -> nn.Module:
+    """The model of a training, several as one.
+
+    Args:
+        model: a module, or a mapping of names to modules.
+        optimizers: those that train it.
+
+    Raises:
+        TypeError: if it is none.
+        ValueError: if the optimizers step none of its parameters.
+    """
+    if isinstance(model, Mapping) and model and all(isinstance(each, nn.Module) for each in model.values()):
+        model = nn.ModuleDict({str(name).replace(".", "_"): each for name, each in model.items()})
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model must be a torch.nn.Module, or a mapping of names to several; got {type(model).__name__}."
+        )
+    owned = {id(parameter) for parameter in model.parameters()}
+    stepped = (p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"])
+    if owned and owned.isdisjoint(map(id, stepped)):
+        raise ValueError("the optimizer holds none of this model's parameters; give the model that it trains.")
+    return model
+
+
 def check_arguments(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     name: str | None,
     clip: ClipRule | None,
     schedules: Mapping[str, Schedule],
@@ -30,13 +81,6 @@ def check_arguments(
         TypeError: for an argument of the wrong kind.
         ValueError: for a combination that cannot work.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module; got {type(model).__name__}.")
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        raise TypeError(f"optimizer must be a torch.optim.Optimizer; got {type(optimizer).__name__}.")
-    owned = {id(parameter) for parameter in model.parameters()}
-    if owned and owned.isdisjoint(id(p) for group in optimizer.param_groups for p in group["params"]):
-        raise ValueError("the optimizer holds none of this model's parameters; give the model that it trains.")
     if scaler is not None and not isinstance(scaler, torch.amp.GradScaler):
         raise TypeError(f"scaler must be a torch.amp.GradScaler, or None; got {type(scaler).__name__}.")
     if name is not None and not isinstance(name, str):
@@ -45,7 +89,7 @@ def check_arguments(
         raise TypeError(
             f"clip must be a rule such as gradlens.clipping.autoclip(percentile=10), or None; got {clip!r}."
         )
-    if clip is not None and isinstance(optimizer, torch.optim.LBFGS):
+    if clip is not None and any(isinstance(optimizer, torch.optim.LBFGS) for optimizer in optimizers):
         raise ValueError(
             "LBFGS evaluates its closure several times in a step; a clip inside its line search is not defined. "
             "Use clip=None to observe."

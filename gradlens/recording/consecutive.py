@@ -74,16 +74,17 @@ class ConsecutiveProbe:
         self._norms: Tensor | None = None  # of the held ones, when they were kept; None for copies
         self._factor: Factor = 1.0
 
-    def keep(self, gradients: Sequence[Tensor | None], coefficient: Factor | None) -> None:
+    def keep(self, gradients: Sequence[Tensor | None], coefficient: Factor = 1.0, *, copy: bool = False) -> None:
         """Hold the gradients of a due step.
 
         Args:
             gradients: ``.grad`` of each parameter; None where there is none.
-            coefficient: the factor that they carry, so that g = grad / coefficient: 1 without a clip, or, after a clip
-                in place, its coefficient, a 0-d tensor. None before a clip that no factor undoes: then they are copied.
+            coefficient: the factor that they carry, so that g = grad / coefficient: a loss scale, or the coefficient of
+                a clip in place, a 0-d tensor.
+            copy: whether they are about to be written to, as by a clip.
         """
-        copy = self.copies or coefficient is None
-        self._factor = 1.0 if coefficient is None else coefficient
+        copy = copy or self.copies
+        self._factor = coefficient
         self._held = [None if gradient is None else _hold(gradient, copy=copy) for gradient in gradients]
         self._norms = None if copy else self._norms_of_held()
 

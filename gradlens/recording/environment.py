@@ -16,8 +16,11 @@ _WRAPPERS = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoi
 """What ``DataParallel``, ``torch.compile``, FSDP and activation checkpointing call the module that they wrap."""
 
 
-def describe_environment(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]) -> dict[str, Any]:
-    """The environment entry of ``run.json``."""
+def describe_environment(
+    optimizers: Sequence[torch.optim.Optimizer], parameters: Sequence[nn.Parameter]
+) -> dict[str, Any]:
+    """The environment entry of ``run.json``; of several optimizers, the defaults are those of the first."""
+    classes = dict.fromkeys(type(optimizer).__name__ for optimizer in optimizers)
     device = parameters[0].device
     return {
         "gradlens": version("gradlens-dynamics"),
@@ -28,22 +31,28 @@ def describe_environment(optimizer: torch.optim.Optimizer, parameters: Sequence[
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "precision": sorted({str(parameter.dtype).removeprefix("torch.") for parameter in parameters}),
         "parameters": sum(parameter.numel() for parameter in parameters),
-        "optimizer": {"class": type(optimizer).__name__, "defaults": plain(optimizer.defaults)},
+        "optimizer": {
+            "class": " + ".join(classes),
+            "defaults": plain(optimizers[0].defaults),
+            **({"count": len(optimizers)} if len(optimizers) > 1 else {}),
+        },
     }
 
 
 def describe_parameters(
-    model: nn.Module, optimizer: torch.optim.Optimizer
+    model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
 ) -> list[tuple[str, tuple[int, ...], str, int]]:
-    """(name, shape, dtype, group) of each parameter that the optimizer steps, in its order.
+    """(name, shape, dtype, group) of each parameter that the optimizers step, in their order.
 
-    A parameter that the model does not own is called by its place in the optimizer, as in ``group0.3``.
+    Groups are counted over all optimizers. A parameter that the model does not own is called by its place in them, as
+    in ``group0.3``.
     """
     own = dict(model.named_parameters())
     clean = {name: clean_name(name) for name in own}
     if len(set(clean.values())) < len(clean):  # a module of the user's own has a wrapper's name
         clean = {name: name for name in own}
     names = {id(parameter): clean[name] for name, parameter in own.items()}
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     return [
         (
             names.get(id(parameter), f"group{group_index}.{index}"),
@@ -51,7 +60,7 @@ def describe_parameters(
             str(parameter.dtype).removeprefix("torch."),
             group_index,
         )
-        for group_index, group in enumerate(optimizer.param_groups)
+        for group_index, group in enumerate(groups)
         for index, parameter in enumerate(group["params"])
     ]
 

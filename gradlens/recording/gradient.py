@@ -19,17 +19,19 @@ from gradlens.recording.norms import tensor_norms
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Norms of the gradients of one step, still scaled where the loss was.
+    """Norms of the gradients of one step, or of one optimizer's share of them, still scaled where the loss was.
 
     Attributes:
+        places: which of the training's parameters these are.
         left: norm of each gradient that there was when backward had left it; None where that was not measured.
         taken: norm of each gradient that there is at the step.
-        left_there: for each parameter, whether ``left`` has it.
+        left_there: for each of those parameters, whether ``left`` has it.
         taken_there: the same of ``taken``.
         announced: whether the gradients' versions say that one was written to between the two points.
         once: whether ``taken`` is ``left``, measured once.
     """
 
+    places: range
     left: Tensor | None
     taken: Tensor
     left_there: list[bool]
@@ -60,13 +62,10 @@ class GradientProbe:
         self._left: Tensor | None = None
         self._seen: list[tuple[Tensor | None, int]] = []
 
-    def present(self) -> list[Tensor]:
-        """The gradients there are, in the parameters' order."""
-        return [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-
-    def norms(self) -> Tensor:
-        """L2 norm of each gradient there is."""
-        return tensor_norms(self.present(), self._device)
+    def norms(self, places: range) -> Tensor:
+        """L2 norm of each gradient that the parameters at these places have."""
+        found = [parameter.grad for parameter in self._parameters[places.start : places.stop]]
+        return tensor_norms([gradient for gradient in found if gradient is not None], self._device)
 
     def backward_ended(self, *, of: int, measure: bool) -> None:
         """After a backward pass: measure, and note the gradients' versions, if this may be the step's last pass."""
@@ -80,30 +79,71 @@ class GradientProbe:
         if self._left is None:
             self._look()
 
-    def at_step(self, *, again: bool) -> Measurement:
-        """Measure what the optimizer takes.
+    def at_step(self, places: range, *, again: bool) -> Measurement:
+        """Measure what an optimizer takes.
 
         Args:
+            places: which of the parameters are of interest.
             again: also where, by the gradients' versions, it is what backward left.
         """
-        announced = not self._seen or any(
+        part = slice(places.start, places.stop)
+        parameters, seen = self._parameters[part], self._seen[part]
+        announced = not seen or any(
             parameter.grad is not gradient or (gradient is not None and gradient._version != version)
-            for parameter, (gradient, version) in zip(self._parameters, self._seen, strict=True)
+            for parameter, (gradient, version) in zip(parameters, seen, strict=True)
         )
-        once = self._left is not None and not announced and not again
-        taken = self._left if once and self._left is not None else self.norms()
-        there = [parameter.grad is not None for parameter in self._parameters]
+        left = None if self._left is None else self._left[self._place(places.start) : self._place(places.stop)]
+        once = left is not None and not announced and not again
         return Measurement(
-            self._left, taken, [gradient is not None for gradient, _ in self._seen], there, announced, once
+            places=places,
+            left=left,
+            taken=left if once and left is not None else self.norms(places),
+            left_there=[gradient is not None for gradient, _ in seen],
+            taken_there=[parameter.grad is not None for parameter in parameters],
+            announced=announced,
+            once=once,
         )
+
+    def _place(self, index: int) -> int:
+        """Where in ``_left`` the gradient of a parameter stands."""
+        return sum(gradient is not None for gradient, _ in self._seen[:index])
 
     def _look(self) -> None:
         gradients = [parameter.grad for parameter in self._parameters]
         self._seen = [(gradient, -1 if gradient is None else gradient._version) for gradient in gradients]
-        self._left = self.norms()
+        self._left = self.norms(range(len(self._parameters)))
 
     def step_ended(self) -> None:
         """Let go of the step."""
         self._passes_before = self._passes or self._passes_before
         self._passes = 0
         self._left, self._seen = None, []
+
+
+def joined(shares: Sequence[Measurement], count: int) -> Measurement:
+    """The measurements of several optimizers as one of all the parameters there are.
+
+    Args:
+        shares: of one step, at least one, without overlap.
+        count: how many parameters there are; those of an optimizer that did not step have no gradient.
+    """
+    if len(shares) == 1 and len(shares[0].places) == count:
+        return shares[0]
+    shares = sorted(shares, key=lambda share: share.places.start)
+    lefts = [share.left for share in shares if share.left is not None]
+
+    def spread(flags: str) -> list[bool]:
+        whole = [False] * count
+        for share in shares:
+            whole[share.places.start : share.places.stop] = getattr(share, flags)
+        return whole
+
+    return Measurement(
+        places=range(count),
+        left=torch.cat(lefts) if len(lefts) == len(shares) else None,
+        taken=torch.cat([share.taken for share in shares]),
+        left_there=spread("left_there"),
+        taken_there=spread("taken_there"),
+        announced=any(share.announced for share in shares),
+        once=all(share.once for share in shares),
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,17 +15,17 @@ class ScalerWatch:
 
     Args:
         scaler: the scaler; its ``step`` is wrapped on this instance until :meth:`remove`.
-        optimizer: whose steps are of interest.
-        steps: how many steps the optimizer has made.
-        left_out: called after a step that was not made.
+        optimizers: whose steps are of interest.
+        steps: how many steps they have made.
+        left_out: called after a step that was not made, with its optimizer.
     """
 
     def __init__(
         self,
         scaler: torch.amp.GradScaler,
-        optimizer: torch.optim.Optimizer,
+        optimizers: Sequence[torch.optim.Optimizer],
         steps: Callable[[], int],
-        left_out: Callable[[], None],
+        left_out: Callable[[torch.optim.Optimizer], None],
     ) -> None:
         self._scaler = scaler
         original = scaler.step
@@ -33,8 +33,8 @@ class ScalerWatch:
         def step(stepped: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
             before = steps()
             result = original(stepped, *args, **kwargs)
-            if stepped is optimizer and steps() == before:
-                left_out()
+            if steps() == before and any(stepped is optimizer for optimizer in optimizers):
+                left_out(stepped)
             return result
 
         self._step = step

@@ -1,309 +1,183 @@
-"""All probes of one training: what is measured before and after an update, and when."""
+"""All probes of one training: what is measured around the updates of its optimizers, and when."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gradlens.clipping import ClipRule
-from gradlens.recording.entries import entries_of, entry_counts
+from gradlens.recording.curvature import Curvature
 from gradlens.recording.full_gradient import full_gradient
-from gradlens.recording.gradient import GradientProbe, Measurement
-from gradlens.recording.landscape import LandscapeProbe
+from gradlens.recording.gradient_notes import GradientNotes, whole
 from gradlens.recording.norms import global_norm, tensor_norms
-from gradlens.recording.replayed_loss import HalfPrecisionError, ReplayedLoss
-from gradlens.recording.smoothness import make_probe
+from gradlens.recording.plan import Plan
+from gradlens.recording.replayed_loss import ReplayedLoss
 from gradlens.recording.step_row import Part, StepRow, kept
 from gradlens.recording.update import DistanceProbe, UpdateProbe
-from gradlens.schedules import Schedule
-from gradlens.schema import FRACTIONS, LANDSCAPE
 
 logger = logging.getLogger("gradlens")
 
-CHECK_EVERY = 100
-"""Every how many steps the gradient is measured at both points even where it is thought to be left alone."""
-
-_REASONS: dict[type[Exception], str] = {
-    torch.OutOfMemoryError: "none: out of memory",
-    MemoryError: "none: out of memory",
-    HalfPrecisionError: "none: half precision inside compute",
-}
-
 
 class Probes:
-    """Measures norms, update and smoothness of one optimizer's steps into a row; reads nothing back from the device.
+    """Measures norms, update and smoothness of a training's steps into a row; reads nothing back from the device.
+
+    A step is made by one optimizer or several. What is of the parameters as a whole is measured before the first of
+    them moves any; the gradient and the update of its own parameters, around each optimizer's step.
 
     Args:
         model: see :class:`gradlens.Recorder`.
-        optimizer: its learning rate is noted, and its parameters are measured.
-        norms: when to measure gradient norms.
-        update: when to measure the update's and the parameters' norms.
-        smoothness: when to measure smoothness.
-        estimator: how: ``"same_batch"``, ``"segment(n)"`` or ``"hvp"``.
-        landscape: when to look along the gradient.
-        etas: how far, in step sizes.
-        distance: when to measure how far the parameters are from where they were first.
-        fractions: when to count entries of the gradient that are zero or not finite.
+        optimizers: their learning rates are noted, and their parameters are measured.
+        plan: what to measure, and when.
         scaler: scales the loss, if any does.
-        clip: the rule that needs the gradient norm at every step, if any does.
+        clipping: whether a rule needs the gradient of all parameters at every step, before the first optimizer's.
 
     Attributes:
-        parameters: those the optimizer steps.
+        parameters: those that the optimizers step, one optimizer's after another's.
         device: where results are: that of the first parameter.
         skipped: measurements that failed.
-        doubtful: whether a gradient may be written to between backward and step without a sign of it.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        norms: Schedule,
-        update: Schedule,
-        smoothness: Schedule,
-        estimator: str,
-        landscape: Schedule,
-        etas: Sequence[float],
-        distance: Schedule,
-        fractions: Schedule,
+        optimizers: Sequence[torch.optim.Optimizer],
+        plan: Plan,
         scaler: torch.amp.GradScaler | None,
-        clip: ClipRule | None,
+        *,
+        clipping: bool,
     ) -> None:
-        self._optimizer = optimizer
-        self._clipping = clip is not None
-        self._scaler = scaler
-        self.parameters: Sequence[nn.Parameter] = [p for group in optimizer.param_groups for p in group["params"]]
+        self._optimizers, self._plan, self._scaler, self._clipping = optimizers, plan, scaler, clipping
+        owned = [[p for group in optimizer.param_groups for p in group["params"]] for optimizer in optimizers]
+        self.parameters: Sequence[nn.Parameter] = [parameter for each in owned for parameter in each]
         self.device = self.parameters[0].device
         self.skipped = 0
-        self.doubtful = True
-        self._warned = False
-        self._norms_due, self._update_due, self._smoothness_due = norms, update, smoothness
-        self._gradient = GradientProbe(self.parameters, self.device)
-        self._update = UpdateProbe()
-        self._landscape_due, self._distance_due, self._fractions_due = landscape, distance, fractions
+        self._all = range(len(self.parameters))
+        self._shares = [range(a, b) for a, b in pairwise(accumulate(map(len, owned), initial=0))]
+        self._infinite: list[float | Tensor] = []
+        self._gradient = GradientNotes(self.parameters, self.device)
+        self._curvature = Curvature(model, self.parameters, self.device, plan, self.skip)
+        self._updates = [UpdateProbe() for _ in optimizers]
         self._distance = DistanceProbe()
         self._replay = ReplayedLoss(model, self.parameters, self.device)
-        self._smoothness = make_probe(estimator, model, self.parameters, self.device)
-        self._landscape = LandscapeProbe(model, self.parameters, self.device, etas)
 
     @property
     def evaluations(self) -> int:
         """By how much the estimator of the smoothness multiplies the rounding of a gradient."""
-        return self._smoothness.points
-
-    def full_gradient(self, row: StepRow, compute: Callable[..., Any], batches: Iterable[Any]) -> None:
-        """Note the gradient over a whole set at theta_t."""
-        norm, loss, _ = full_gradient(self._replay, compute, batches)
-        row.scalars |= {"full_grad_norm": norm, "full_loss": loss}
-
-    def gradients(self) -> list[Tensor]:
-        """The gradients there are, in the parameters' order."""
-        return self._gradient.present()
-
-    def gradient_norms(self) -> Tensor:
-        """L2 norm of each gradient there is, without the loss scale that a fused optimizer still carries."""
-        norms = self._gradient.norms()
-        scale = getattr(self._optimizer, "grad_scale", None)
-        return norms if scale is None else norms / scale.to(norms)
-
-    def backward_ended(self, row: StepRow, seed: Tensor) -> None:
-        """Measure the gradient where backward left it, if this may be the step's last backward pass."""
-        self._gradient.backward_ended(of=row.of, measure=self._gradient_due(row.step))
-        row.passes += 1
-        row.scalars[Part.SEED] = kept(seed) * row.of
-        scale = getattr(self._scaler, "_scale", None)  # a scaler that is switched off has none
-        if scale is not None:
-            row.scalars["loss_scale"] = kept(scale)
-
-    def before_user_clip(self, row: StepRow) -> None:
-        """Measure the gradient before a clip that the user names."""
-        if self._gradient_due(row.step):
-            self._gradient.measure_left()
-
-    def left_out(self, row: StepRow) -> None:
-        """The optimizer did not step: note the gradient as it is."""
-        row.scalars |= {**self._learning_rates(), "stepped": 0.0}
-        if self._norms_due(row.step):
-            self._gradient_norms_into(row)
-        self._gradient.step_ended()
-        self._smoothness.forget()
-        self._landscape.forget()
+        return self._curvature.points
 
     @property
     def outgrown(self) -> bool:
-        """Whether the optimizer has got or lost parameters."""
-        return sum(len(group["params"]) for group in self._optimizer.param_groups) != len(self.parameters)
+        """Whether an optimizer has got or lost parameters."""
+        groups = [group["params"] for optimizer in self._optimizers for group in optimizer.param_groups]
+        return sum(map(len, groups)) != len(self.parameters)
 
     @property
     def gradients_gone(self) -> bool:
         """Whether no parameter has a gradient: after ``zero_grad``, or before the first ``backward``."""
         return all(parameter.grad is None for parameter in self.parameters)
 
+    @property
+    def learning_rate(self) -> float | Tensor:
+        """That of the first group."""
+        rate: float | Tensor = self._optimizers[0].param_groups[0]["lr"]
+        return rate
+
+    def told(self, *, doubtful: bool) -> None:
+        """What the rows have said: whether a gradient may be written to before the step without a sign of it."""
+        self._gradient.doubtful = doubtful
+
+    def gradient_norms(self) -> Tensor:
+        """L2 norm of each parameter's gradient, NaN where there is none, without a scale that it still carries."""
+        return self._gradient.now(self._all)
+
+    def full_gradient(self, row: StepRow, compute: Callable[..., Any], batches: Iterable[Any]) -> None:
+        """Note the gradient over a whole set at theta_t."""
+        norm, loss, _ = full_gradient(self._replay, compute, batches)
+        row.scalars |= {"full_grad_norm": norm, "full_loss": loss}
+
     def loss_begins(self, row: StepRow, call: Callable[[], Any], of: int) -> None:
         """Before a loss is evaluated: remember how, if a probe of this step will evaluate it again."""
-        for probe, due in ((self._smoothness, self._smoothness_due), (self._landscape, self._landscape_due)):
-            if row.losses == 0 and of == 1 and due(row.step):
-                probe.remember(call)
-            else:
-                probe.forget()
+        self._curvature.loss_begins(row, call, of)
 
-    def _gradient_due(self, step: int) -> bool:
-        due = (self._norms_due, self._smoothness_due, self._fractions_due)
-        return self._clipping or any(schedule(step) for schedule in due)
+    def backward_ended(self, row: StepRow, seed: Tensor) -> None:
+        """Measure the gradient where backward left it, if this may be the step's last backward pass."""
+        scale = getattr(self._scaler, "_scale", None)  # a scaler that is switched off has none
+        self._gradient.backward_ended(row, seed, scale, due=self._gradient_due(row.step))
 
-    def before_update(self, row: StepRow) -> Tensor | None:
-        """Measure at theta_t, before any clip.
+    def before_user_clip(self, row: StepRow) -> None:
+        """Measure the gradient before a clip that the user names."""
+        if self._gradient_due(row.step):
+            self._gradient.before_user_clip()
+
+    def before_update(self, row: StepRow, which: int, waiting: StepRow | None, *, first: bool) -> Tensor | None:
+        """Measure before an optimizer's update, and before any clip.
+
+        Args:
+            row: of this step.
+            which: the optimizer's index.
+            waiting: the row of the step before, where its smoothness waits for this step's gradient.
+            first: whether no optimizer has stepped yet in this step.
 
         Returns:
-            The global gradient norm, a 0-d tensor; None where it was not due, or there is no gradient.
+            The norms of the gradients that there are now, NaN for a parameter without one: (parameters,) of all where a
+            rule clips, which they are once a step; else of the optimizer's own. None where they were not due.
         """
-        step = row.step
-        row.scalars |= self._learning_rates()
-        infinite = getattr(self._optimizer, "found_inf", None)  # a fused optimizer leaves such a step out by itself
-        row.scalars["stepped"] = 1.0 if infinite is None else 1.0 - kept(infinite)
-        update, smoothness = self._update_due(step), self._smoothness_due(step)
-        norm = None
-        if self._gradient_due(step):
-            norm = self._gradient_norms_into(row)
-        if norm is not None and self._fractions_due(step):
-            self._count_entries(row)
-        if self._distance_due(step):
-            row.scalars["distance"] = global_norm(self._distance.measure(self.parameters, self.device))
-        if self._landscape.armed:
-            self._look_along(row)
-        if smoothness:
-            self._begin_smoothness(row)
-        if update or row.probing:
-            self._update.before(self.parameters)
-        if update:
-            norms = tensor_norms(self.parameters, self.device)
-            row.tensors["param_norm"] = norms
-            row.scalars["param_norm"] = global_norm(norms)
-        return norm
+        if first:  # also after a step that failed half-way
+            row.begun, self._infinite, self._gradient.found = True, [], []
+        optimizer, places = self._optimizers[which], self._all if self._clipping else self._shares[which]
+        carried = getattr(optimizer, "grad_scale", None)
+        self._gradient.carried = self._gradient.carried if carried is None else carried
+        infinite = getattr(optimizer, "found_inf", None)  # a fused optimizer leaves such a step out by itself
+        self._infinite.append(0.0 if infinite is None else kept(infinite))
+        norms = None
+        if self._gradient_due(row.step) and (first or not self._clipping):
+            norms = self._gradient.at_step(row, places)
+            if self._plan.fractions(row.step):
+                self._gradient.count_entries(row, places)
+        if first:
+            self._at_theta(row, waiting)
+        if self._update_due(row):
+            self._updates[which].before(self._share(which))
+        return norms
 
-    def after_update(self, row: StepRow) -> None:
-        """Measure at theta_{t+1}, and let go of the step's inputs."""
-        update = self._update_due(row.step)
-        if update or row.probing:
-            keep = self._update_due(row.step + 1) or self._smoothness_due(row.step + 1)
-            norms = self._update.after(self.parameters, self.device, keep=keep)
-            moved = global_norm(norms)
-            if update:
-                row.tensors["update_norm"] = norms
-                row.scalars["update_norm"] = moved
-            if row.probing:
-                with self._guard(row):
-                    row.note_smoothness(moved=moved, change=self._smoothness.after_update())
-                    if self._smoothness.noise is not None:
-                        row.note_noise(self._smoothness.noise)
-        self._gradient.step_ended()
-        self._smoothness.forget()
-        self._landscape.forget()
+    def after_update(self, row: StepRow, which: int) -> None:
+        """Measure how far an optimizer has moved its parameters."""
+        row.moved = True
+        if self._update_due(row):
+            keep = self._plan.update(row.step + 1) or self._plan.smoothness(row.step + 1)
+            norms = self._updates[which].after(self._share(which), self.device, keep=keep)
+            row.add_part("update_norm", self._shares[which], norms)
 
-    def go_on_from(self, before: Probes) -> None:
-        """Take over what is of the whole training, where the optimizer has got other parameters."""
-        self.skipped, self.doubtful, self._distance = before.skipped, before.doubtful, before._distance
+    def over(self, row: StepRow) -> None:
+        """Every optimizer has stepped: put its parts together, measure at theta_{t+1}, let go of the step's inputs."""
+        try:
+            if not row.moved:
+                self._left_out(row)
+            elif self._gradient.found:
+                self._gradient.note(row, per_parameter=self._plan.norms(row.step))
+            # More than 0 where one of them stepped; a tensor where an accelerator decides.
+            row.scalars["stepped"] = sum(1.0 - infinite for infinite in self._infinite)
+            if "update_norm" in row.parts:
+                self._note_update(row)
+        finally:
+            self._gradient.forget()
+            self._curvature.forget()
 
     def release(self) -> None:
         """Let go of everything held from one step to the next."""
-        self._smoothness.forget()
-        self._gradient.step_ended()
-        self._update = UpdateProbe()
+        self._gradient.forget()
+        self._curvature.forget()
+        self._curvature.forget_gradient()
+        self._updates = [UpdateProbe() for _ in self._updates]
 
-    def _learning_rates(self) -> dict[str | Part, float | Tensor]:
-        rates = [kept(group["lr"]) for group in self._optimizer.param_groups]
-        return {f"lr[{index}]" if index else "lr": rate for index, rate in enumerate(rates)}
-
-    def _gradient_norms_into(self, row: StepRow) -> Tensor | None:
-        found = self._gradient.at_step(again=self.doubtful or row.step % CHECK_EVERY == 0)
-        if not any(found.taken_there):
-            if not self._warned:
-                self._warned = True
-                logger.warning(
-                    "gradlens found no gradient at step %d: was loss.backward() called before step()?", row.step
-                )
-            return None
-        carried = getattr(self._optimizer, "grad_scale", None)
-        taken = found.taken if carried is None else found.taken / carried.to(found.taken)
-        norm, due = global_norm(taken), self._norms_due(row.step)
-        row.scalars |= {"grad_norm": norm, "grad_norm_clipped": norm, "nonfinite": (~torch.isfinite(taken)).sum()}
-        if due:
-            row.tensors["grad_norm"] = self._spread(taken, found.taken_there)
-        if found.left is None:
-            row.scalars["clip_source"] = "unknown"
-        elif not found.once:
-            self._note_both(row, found, found.left, carried, due=due)
-        return norm
-
-    def _note_both(self, row: StepRow, found: Measurement, left: Tensor, carried: Tensor | None, *, due: bool) -> None:
-        """Note what backward left beside what the step takes; the host compares them."""
-        row.scalars[Part.LEFT] = global_norm(left)
-        row.scalars["nonfinite"] = (~torch.isfinite(left)).sum()
-        row.scalars.setdefault(Part.SEED, 0.0)
-        if not found.announced:
-            row.scalars[Part.SILENT] = global_norm(found.taken)
-        scale = carried if carried is not None else row.scalars.get("loss_scale")
-        if scale is not None:
-            row.scalars[Part.SCALE] = kept(scale)
-        if row.declared:
-            row.scalars[Part.DECLARED] = 1.0
-            if len(row.declared) == 1 and row.declared[0] is not None:
-                row.scalars["clip_threshold"] = row.declared[0]
-        if due:
-            row.tensors["grad_norm_clipped"] = row.tensors["grad_norm"]
-            row.tensors["grad_norm"] = self._spread(left, found.left_there)
-
-    def _spread(self, norms: Tensor, there: Sequence[bool]) -> Tensor:
-        """A norm for every parameter, NaN for those without a gradient."""
-        if all(there):
-            return norms
-        missing = norms.new_full((), torch.nan)
-        found = iter(norms.unbind())
-        return torch.stack([next(found) if present else missing for present in there])
-
-    def _begin_smoothness(self, row: StepRow) -> None:
-        if row.losses > 1:
-            row.smoothness = "none: several losses in this step"
-        elif not self._smoothness.armed:
-            row.smoothness = "none: no recorder.loss in this step"
-        else:
-            row.smoothness = self._smoothness.method
-            with self._guard(row):
-                self._smoothness.before_update()
-
-    def _count_entries(self, row: StepRow) -> None:
-        gradients = self._gradient.present()
-        there = [parameter.grad is not None for parameter in self.parameters]
-        counts = entry_counts(gradients, self.device)
-        entries = [entries_of(gradient) for gradient in gradients]
-        sizes = torch.tensor(entries, dtype=counts[0].dtype).to(self.device, non_blocking=True)
-        for name, found in zip(FRACTIONS, counts, strict=True):
-            row.scalars[name] = found.sum() / max(1, sum(entries))
-            row.tensors[name] = self._spread(found / sizes.clamp(min=1), there)
-
-    def _look_along(self, row: StepRow) -> None:
-        try:
-            found = self._landscape.measure()
-            row.scalars |= {f"landscape_{name}": getattr(found, name) for name in LANDSCAPE}
-        except Exception as error:
-            self.skip("a landscape probe", row.step, error)
-        finally:
-            self._landscape.forget()
-
-    @contextmanager
-    def _guard(self, row: StepRow) -> Iterator[None]:
-        """A smoothness probe runs the user's code once more: where that fails, the row says so."""
-        try:
-            yield
-        except Exception as error:
-            row.smoothness = _REASONS.get(type(error), "none: probe failed")
-            self._smoothness.forget()
-            self.skip("a smoothness probe", row.step, error)
+    def go_on_from(self, before: Probes) -> None:
+        """Take over what is of the whole training, where an optimizer has got other parameters."""
+        self.skipped, self._distance = before.skipped, before._distance
+        self._gradient.doubtful = before._gradient.doubtful
 
     def skip(self, what: str, step: int, error: Exception) -> None:
         """Count a measurement that failed; the first is logged."""
@@ -313,3 +187,47 @@ class Probes:
                 "gradlens skipped %s at step %d (%s: %s). Training goes on; further skips are counted in silence.",
                 what, step, type(error).__name__, error,
             )  # fmt: skip
+
+    def _share(self, which: int) -> Sequence[nn.Parameter]:
+        return self.parameters[self._shares[which].start : self._shares[which].stop]
+
+    def _gradient_due(self, step: int) -> bool:
+        return self._clipping or self._plan.gradient(step) or self._curvature.needs_gradient(step)
+
+    def _update_due(self, row: StepRow) -> bool:
+        return row.probing or self._plan.update(row.step)
+
+    def _learning_rates(self) -> dict[str | Part, float | Tensor]:
+        rates = [kept(group["lr"]) for optimizer in self._optimizers for group in optimizer.param_groups]
+        return {f"lr[{index}]" if index else "lr": rate for index, rate in enumerate(rates)}
+
+    def _at_theta(self, row: StepRow, waiting: StepRow | None) -> None:
+        """Measure what is of all parameters, while they are still those of theta_t."""
+        row.scalars |= self._learning_rates()
+        if waiting is not None:
+            self._curvature.next_gradient(waiting, self._gradient.carried, self._gradient.both(row))
+        if self._plan.distance(row.step):
+            row.scalars["distance"] = global_norm(self._distance.measure(self.parameters, self.device))
+        self._curvature.at_theta(row, self._gradient.carried, copy=self._clipping)
+        if self._plan.update(row.step):
+            norms = tensor_norms(self.parameters, self.device)
+            row.tensors["param_norm"] = norms
+            row.scalars["param_norm"] = global_norm(norms)
+
+    def _note_update(self, row: StepRow) -> None:
+        parts = row.parts["update_norm"]
+        moved = global_norm(parts[0][1] if len(parts) == 1 else torch.cat([norms for _, norms in parts]))
+        if self._plan.update(row.step):
+            row.tensors["update_norm"] = whole(parts, len(self.parameters))
+            row.scalars["update_norm"] = moved
+        if row.probing:
+            self._curvature.over(row, moved)
+
+    def _left_out(self, row: StepRow) -> None:
+        """No optimizer stepped: note the gradient as it is."""
+        row.scalars |= self._learning_rates()
+        self._infinite = [1.0]
+        if self._plan.norms(row.step):
+            self._gradient.found = []
+            self._gradient.at_step(row, self._all)
+            self._gradient.note(row, per_parameter=True)

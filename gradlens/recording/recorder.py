@@ -15,10 +15,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from math import isfinite
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,37 +26,47 @@ from torch import Tensor, nn
 
 from gradlens.clipping import ClipRule
 from gradlens.recording.apply_clip import Clipper
-from gradlens.recording.arguments import check_arguments, check_logged, check_state, check_storage
-from gradlens.recording.backward_end import BackwardEnd
-from gradlens.recording.closure import StepArguments, measure_first_evaluation
+from gradlens.recording.arguments import (
+    check_arguments,
+    check_logged,
+    check_model,
+    check_optimizers,
+    check_state,
+    check_storage,
+)
 from gradlens.recording.eager import not_compiled
 from gradlens.recording.environment import describe_environment, describe_parameters, plain
-from gradlens.recording.full_gradient import batch_size
-from gradlens.recording.loss_scaling import ScalerWatch
+from gradlens.recording.ledger import Ledger
+from gradlens.recording.plan import Plan, usual_etas
 from gradlens.recording.probes import Probes
 from gradlens.recording.replayed_loss import first
-from gradlens.recording.row_ring import RowRing
+from gradlens.recording.row_finisher import RowFinisher
 from gradlens.recording.selection import Globs, Selection
-from gradlens.recording.step_row import RowFinisher, StepRow, kept
+from gradlens.recording.step_hooks import StepHooks
+from gradlens.recording.steps import Steps
 from gradlens.recording.storage import Storage
 from gradlens.recording.user_clip import CapturedClipping
 from gradlens.schedules import Schedule, every, never
-from gradlens.schema import NORMS
 
 logger = logging.getLogger("gradlens")
 
 
 class Recorder:
-    """Records the training dynamics of one model and one optimizer, and clips if asked to.
+    """Records the training dynamics of a model and its optimizer, or optimizers, and clips if asked to.
 
     Row t holds the gradient at theta_t, the update from theta_t to theta_{t+1} and the smoothness of that segment. With
     ``clip=None`` the training is bit for bit what it would be without the recorder. On an accelerator no step waits for
     the device.
 
     Args:
-        model: names the parameters; its buffers are put back after each smoothness probe.
+        model: names the parameters; its buffers are put back after each smoothness probe. Several models that train
+            together are a mapping, as in ``{"encoder": encoder, "decoder": decoder}``.
         optimizer: its step is hooked; the gradient norm is over the parameters that it steps. Where a group is added
-            later, recording goes on in a new session of the run.
+            later, recording goes on in a new session of the run. Several that step in turn (``[muon, adamw]``, or one
+            for each parameter) make one step together, which is over when each has stepped, or with the next loss;
+            norms are over those that did. Where they step inside backward, norms and updates are measured; what needs
+            the gradient as a whole (a clip by its norm, smoothness, the landscape) is not. Trainings that take turns (a
+            generator and its critic) want a recorder each.
         root: folder of runs; the run gets a folder of its own inside, ``recorder.path``.
         name: what people call the run; the model's class name if not given.
         clip: a rule of ``gradlens.clipping`` to apply, or None to observe only.
@@ -69,7 +77,10 @@ class Recorder:
             of the gradients meanwhile; needs the loss to be computed through :meth:`loss`.
         estimator: how to measure smoothness: ``"same_batch"``, the change of the gradient over the step on its own
             batch; ``"segment(n)"``, the largest such rate at n points of the step, with n - 1 passes more; ``"hvp"``,
-            the Hessian's at theta_t along the step, with one double backward.
+            the Hessian's at theta_t along the step, with one double backward; ``"consecutive"``, the change from the
+            gradient of one batch to that of the next, which costs no pass, needs no :meth:`loss`, holds the noise of
+            two batches and so supports no claim about correlation. It costs a copy of the gradients from one step to
+            the next where they are clipped or written to; the row is written one step later.
         landscape: when to measure loss, gradient and smoothness along plain gradient steps from theta_t: a forward and
             backward pass for each of ``etas`` and one more; needs the loss to be computed through :meth:`loss`.
         etas: the step sizes to look at; 1/2, 1, 2 and 4 times the learning rate if not given.
@@ -114,8 +125,8 @@ class Recorder:
 
     def __init__(
         self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        model: nn.Module | Mapping[str, nn.Module],
+        optimizer: torch.optim.Optimizer | Iterable[torch.optim.Optimizer],
         root: str | os.PathLike[str],
         *,
         name: str | None = None,
@@ -137,58 +148,49 @@ class Recorder:
         max_bytes: int | None = None,
         enabled: bool = True,
     ) -> None:
-        schedules = {"norms": norms, "update": update, "smoothness": smoothness, "landscape": landscape}
-        schedules |= {"distance": distance, "fractions": fractions}
-        check_arguments(model, optimizer, name, clip, schedules, config, scaler)
-        check_storage(root, resume, max_bytes)
-        self._optimizer = optimizer
-        self._scaler = scaler
-        self._scaler_watch: ScalerWatch | None = None
-        self._captured: list[CapturedClipping] = []
-        self._backward = BackwardEnd(self._on_backward_end)
-        if etas is None:
-            etas = [factor * float(optimizer.param_groups[0]["lr"]) or factor for factor in (0.5, 1.0, 2.0, 4.0)]
-        self._make_probes = partial(
-            Probes, model, optimizer, norms, update, smoothness, estimator, landscape, etas, distance, fractions,
-            scaler, clip,
+        optimizers = check_optimizers(optimizer)
+        model = check_model(model, optimizers)
+        plan = Plan(
+            norms, update, smoothness, landscape, distance, fractions, estimator,
+            usual_etas(optimizers[0]) if etas is None else etas,
         )  # fmt: skip
-        self._describe_parameters = partial(describe_parameters, model, optimizer)
+        check_arguments(optimizers, name, clip, plan.schedules, config, scaler)
+        check_storage(root, resume, max_bytes)
+        self._model, self._optimizers, self._scaler = model, optimizers, scaler
         self._select = partial(Selection, include=include, exclude=exclude, groups=groups)
-        described = self._describe_parameters()
-        self._selection = self._select([name for name, *_ in described])
-        self._probes = self._make_probes()
-        self._clipper = None if clip is None else Clipper(clip, self._probes.device)
-        self._ring = RowRing(self._probes.device)
-        self._finish = RowFinisher(torch.finfo(self._probes.parameters[0].dtype).eps * self._probes.evaluations)
-        self._row: StepRow | None = None
-        self._step = 0
-        self._calls = 0  # of the optimizer's step
-        self._samples = 0
-        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+        self._make_probes = partial(Probes, model, optimizers, plan, scaler, clipping=clip is not None)
+        described = describe_parameters(model, optimizers)
+        selection = self._select([name for name, *_ in described])
+        probes = self._make_probes()
+        clipper = None if clip is None else Clipper(clip, [name for name, *_ in described], probes.device)
+        self._captured: list[CapturedClipping] = []
         self._storage: Storage | None = None
         self._run: str | None = None  # of the checkpoint; what a disabled recorder hands on
-        self._open = enabled and os.environ.get("GRADLENS_DISABLED", "") in ("", "0")
-        if self._open:
+        ledger = None
+        if enabled and os.environ.get("GRADLENS_DISABLED", "") in ("", "0"):
             self._storage = Storage(
                 Path(root),
                 name or type(model).__name__,
                 {
                     "config": plain(dict(config or {})),
                     "clip": None if clip is None else clip.spec(),
-                    "environment": describe_environment(optimizer, self._probes.parameters) | {"smoothness": estimator},
+                    "environment": describe_environment(optimizers, probes.parameters) | {"smoothness": estimator},
                 },
-                [described[index] for index in self._selection.kept],
-                wait=self._probes.device.type == "cpu",
+                [described[index] for index in selection.kept],
+                wait=probes.device.type == "cpu",
                 max_bytes=max_bytes,
                 resume=None if resume is None else Path(resume),
             )
+            finish = RowFinisher(torch.finfo(probes.parameters[0].dtype).eps * probes.evaluations)
+            ledger = Ledger(probes.device, finish, self._storage, selection, plan.watching)
             self._at_exit = partial(_close_at_exit, self, os.getpid())
             atexit.register(self._at_exit)
-            if resume is not None:
-                last, self._samples, seen = self._storage.last()
-                self._step = last + 1
-                if self._clipper is not None:
-                    self._clipper.see(seen)
+        self._steps = Steps(probes, clipper, ledger, self._regroup)
+        if self._storage is not None and resume is not None:
+            last, self._steps.samples, seen = self._storage.last()
+            self._steps.step = last + 1
+            if clipper is not None:
+                clipper.see(seen)
         self.attach()
 
     # ---- what the user calls -----------------------------------------------------------------------------------------
@@ -223,24 +225,9 @@ class Recorder:
                 f"got {type(compute).__name__}."
             )
         call = partial(compute, *inputs, **named_inputs)
-        row = None
-        with self._guard():
-            if self._row is not None and self._row.passes and not self._row.measured and self._probes.gradients_gone:
-                self._leave_out()  # zero_grad came without a step
-            row = self._open_row()
-            if row is not None and row.measured:  # inside a line search: the step's own loss is noted already
-                row = None
-            if row is not None:
-                row.of = of
-                self._probes.loss_begins(row, call, of)
+        row = self._steps.loss_begins(call, of)
         result = call()
-        loss = first(result)
-        with self._guard():
-            if row is not None:
-                self._note_loss(row, loss, (*inputs, *named_inputs.values()))
-                self._backward.watch(loss)
-            elif not self._open:  # a checkpoint of a training that is not recorded counts all the same
-                self._samples += batch_size((*inputs, *named_inputs.values())) or 0
+        self._steps.loss_ends(row, loss := first(result), (*inputs, *named_inputs.values()))
         if of == 1:
             return result
         return (loss / of, *result[1:]) if isinstance(result, tuple) else loss / of
@@ -257,10 +244,7 @@ class Recorder:
             ValueError: for a name that gradlens fills itself.
         """
         check_logged(scalars)
-        with self._guard():
-            row = self._row or self._open_row()
-            if row is not None:
-                row.scalars.update({name: kept(value) for name, value in scalars.items()})
+        self._steps.log(scalars)
 
     def full_gradient(self, compute: Callable[..., Any], batches: Iterable[Any]) -> None:
         """Measure the gradient over a whole set at the present parameters: ``full_grad_norm`` and ``full_loss``.
@@ -290,10 +274,10 @@ class Recorder:
         ...     gradlens.open_run(recorder.path).series("full_grad_norm")[1].tolist()
         [2.0]
         """
-        row = self._open_row()
+        row = self._steps.row()
         if row is not None:
             begin = time.perf_counter()
-            self._probes.full_gradient(row, compute, batches)
+            self._steps.probes.full_gradient(row, compute, batches)
             row.overhead += time.perf_counter() - begin
 
     @not_compiled
@@ -312,7 +296,7 @@ class Recorder:
         """
         parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
         if not any(captured.active for captured in self._captured):
-            self._on_user_clip(parameters, float(max_norm), float(norm_type))
+            self._steps.user_clips(parameters, float(max_norm), float(norm_type))
         return torch.nn.utils.clip_grad_norm_(parameters, max_norm, norm_type, error_if_nonfinite, foreach)
 
     def capture_clipping(self) -> CapturedClipping:
@@ -332,27 +316,19 @@ class Recorder:
         >>> row["clip_source"], float(row["clip_threshold"]), bool(abs(row["grad_norm"] - norm.item()) < 1e-5)
         ('declared', 0.001, True)
         """
-        self._captured.append(CapturedClipping(self._on_user_clip))
+        self._captured.append(CapturedClipping(self._steps.user_clips))
         return self._captured[-1]
 
     def attach(self) -> None:
-        """Hook into the optimizer's step; done at construction."""
-        if not self._hooks:
-            self._hooks = [
-                self._optimizer.register_step_pre_hook(self._on_step),
-                self._optimizer.register_step_post_hook(self._on_stepped),
-            ]
-            if self._scaler is not None:
-                self._scaler_watch = ScalerWatch(self._scaler, self._optimizer, lambda: self._calls, self._on_left_out)
+        """Hook into the optimizers' steps; done at construction."""
+        if self._steps.hooks is None:
+            self._steps.hooks = StepHooks(self._optimizers, self._scaler, self._steps)
 
     def detach(self) -> None:
         """Take the hooks off: nothing is measured or clipped until :meth:`attach`."""
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks = []
-        if self._scaler_watch is not None:
-            self._scaler_watch.remove()
-            self._scaler_watch = None
+        if self._steps.hooks is not None:
+            self._steps.hooks.remove()
+            self._steps.hooks = None
         for captured in self._captured:
             captured.remove()
         self._captured = []
@@ -368,15 +344,13 @@ class Recorder:
         """
         if outcome not in ("finished", "stopped"):
             raise ValueError(f'close takes "finished" or "stopped"; got {outcome!r}.')
-        self.detach()
-        if self._storage is None or not self._open:
+        if self._storage is None or self._steps.ledger is None:
+            self.detach()
             return
         atexit.unregister(self._at_exit)
-        with self._guard():
-            self._end_row()
-            self._drain(everything=True)
-        self._open, self._row = False, None
-        self._probes.release()
+        self._steps.finish()
+        self.detach()
+        self._steps.ledger = None
         self._storage.close(outcome)
 
     def state_dict(self) -> dict[str, Any]:
@@ -384,12 +358,14 @@ class Recorder:
 
         Taken after ``optimizer.step()``, as the optimizer's own. Waits for the device.
         """
+        if self._steps.hooks is not None:
+            self._steps.hooks.end()
         return {
             "version": 1,
             "run": self._run if self.path is None else self.path.name,
-            "step": self._step,
-            "samples": self._samples,
-            "clip": None if self._clipper is None else self._clipper.state_dict(),
+            "step": self._steps.step,
+            "samples": self._steps.samples,
+            "clip": None if self._steps.clipper is None else self._steps.clipper.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -407,14 +383,13 @@ class Recorder:
             OSError: if the run cannot be written to.
         """
         run, step, samples, clip = check_state(state)
-        self._end_row()
-        self._drain(everything=True)
-        self._probes.release()
-        if self._storage is not None and self._open:
+        self._steps.finish()
+        if self._storage is not None and self._steps.ledger is not None:
             self._storage.go_on(run)
         self._run = run
-        self._step, self._samples = step, samples
-        if self._clipper is not None and clip is not None and not self._clipper.load_state_dict(clip):
+        self._steps.step, self._steps.samples = step, samples
+        clipper = self._steps.clipper
+        if clipper is not None and clip is not None and not clipper.load_state_dict(clip):
             logger.warning("gradlens: the checkpoint's clip rule is another one; this one begins without a history.")
 
     @property
@@ -435,7 +410,7 @@ class Recorder:
     @property
     def skipped(self) -> int:
         """Measurements that failed and were left out."""
-        return self._probes.skipped
+        return self._steps.probes.skipped
 
     def __enter__(self) -> Self:
         return self
@@ -445,140 +420,16 @@ class Recorder:
     ) -> None:
         self.close("finished" if kind is None else "stopped")
 
-    # ---- what the optimizer calls ------------------------------------------------------------------------------------
-
-    @not_compiled
-    def _on_backward_end(self, seed: Tensor) -> None:
-        """At the end of a backward pass through a loss of :meth:`loss`."""
-        with self._guard(), torch.no_grad():
-            row = self._row
-            if self._hooks and row is not None and not row.measured and not row.stepped:
-                self._probes.backward_ended(row, seed)
-
-    @not_compiled
-    def _on_user_clip(self, parameters: Sequence[Tensor], max_norm: float, norm_type: float) -> None:
-        """Before a clip of the training's own."""
-        with self._guard(), torch.no_grad():
-            own = {id(parameter) for parameter in self._probes.parameters}
-            clipped = {id(parameter) for parameter in parameters}
-            row = None if own.isdisjoint(clipped) else self._open_row()
-            if row is not None and not row.measured:  # a line search clips again and again
-                self._probes.before_user_clip(row)
-                row.declared.append(max_norm if own <= clipped and norm_type == 2 else None)
-
-    def _on_left_out(self) -> None:
-        """The scaler has left a step out."""
-        with self._guard(), torch.no_grad():
-            self._leave_out()
-
-    def _leave_out(self) -> None:
-        row = self._row
-        if not self._open:
-            self._step += 1
-        elif row is not None and not row.stepped:
-            row.scalars["time"] = time.time()
-            self._probes.left_out(row)
-            row.stepped = True
-            self._step += 1
-
-    @not_compiled
-    def _on_step(
-        self, _optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> StepArguments | None:
-        """Before the update, or inside the closure that leads to it."""
-        self._calls += 1
-        stepped_with = measure_first_evaluation(args, kwargs, self._before_update)
-        if stepped_with is None:
-            self._before_update()
-        return stepped_with
-
-    @torch.no_grad()
-    def _before_update(self) -> None:
-        norm = None
-        with self._guard():
-            if self._open and self._probes.outgrown:
-                self._regroup()
-            row = self._open_row()
-            if row is not None:
-                row.scalars["time"] = time.time()
-                row.measured = True
-                norm = self._probes.before_update(row)
-        if self._clipper is not None:
-            self._clip(self._clipper, norm)
-
-    def _clip(self, clipper: Clipper, norm: Tensor | None) -> None:
-        """Not guarded: a clip that fails is a failure of the training, not of its recording."""
-        begin = time.perf_counter()
-        norms = self._probes.gradient_norms() if norm is None else norm.reshape(1)
-        done = clipper.clip(self._probes.gradients(), norms, self._optimizer)
-        if self._row is not None:
-            self._row.scalars.update(done)
-            self._row.overhead += time.perf_counter() - begin
-
-    @not_compiled
-    @torch.no_grad()
-    def _on_stepped(self, _optimizer: torch.optim.Optimizer, _args: object, _kwargs: object) -> None:
-        with self._guard():
-            self._step += 1
-            if self._row is not None:
-                self._row.stepped = True
-                self._probes.after_update(self._row)
-
-    # ---- rows --------------------------------------------------------------------------------------------------------
-
-    def _open_row(self) -> StepRow | None:
-        """The row of the step under way, None if disabled or detached; a step that has ended is sent off first."""
-        if not self._open or not self._hooks:
-            return None
-        if self._row is not None and self._row.stepped:
-            self._end_row()
-            self._drain()
-        if self._row is None:
-            self._row = StepRow(self._step)
-        return self._row
-
-    def _regroup(self) -> None:
-        """The optimizer has other parameters than before: measure them, in a session that names them."""
-        self._drain(everything=True)
-        before, self._probes = self._probes, self._make_probes()
-        self._probes.go_on_from(before)
-        if self._storage is not None:
-            described = self._describe_parameters()
-            self._selection = self._select([name for name, *_ in described])
-            self._storage.rename_parameters([described[index] for index in self._selection.kept])
-
-    def _note_loss(self, row: StepRow, loss: Tensor, inputs: tuple[Any, ...]) -> None:
-        row.add_loss(loss)
-        size = batch_size(inputs)
-        if size is not None:
-            self._samples += size
-            row.scalars |= {"batch_size": row.scalars.get("batch_size", 0) + size, "samples": self._samples}
-
-    def _end_row(self) -> None:
-        row, self._row = self._row, None
-        if row is not None and row.stepped:
-            host = {"step": row.step, "smoothness_method": row.smoothness, "overhead_ms": row.overhead * 1e3}
-            self._ring.push({**row.scalars, **host}, row.tensors)
-
-    def _drain(self, *, everything: bool = False) -> None:
-        for arrived in self._ring.drain(everything=everything):
-            if self._storage is not None:
-                row, norms = self._finish(arrived.scalars, arrived.tensors)
-                for kind in NORMS & norms.keys():
-                    row |= self._selection.group_norms(kind, norms[kind], finite=isfinite(row.get(kind) or 0.0))
-                self._storage.append(row, {kind: self._selection.detail(values) for kind, values in norms.items()})
-                self._probes.doubtful = self._finish.doubtful
-
-    @contextmanager
-    def _guard(self) -> Iterator[None]:
-        """Time what is inside, and let no exception of the recording reach the training."""
-        begin = time.perf_counter()
-        try:
-            yield
-        except Exception as error:
-            self._probes.skip("a measurement", self._step, error)
-        if self._row is not None:
-            self._row.overhead += time.perf_counter() - begin
+    def _regroup(self) -> Probes:
+        """An optimizer has other parameters than before: measure them, in a session that names them."""
+        probes = self._make_probes()
+        probes.go_on_from(self._steps.probes)
+        described = describe_parameters(self._model, self._optimizers)
+        if self._storage is not None and self._steps.ledger is not None:
+            selection = self._select([name for name, *_ in described])
+            self._steps.ledger.selection = selection
+            self._storage.rename_parameters([described[index] for index in selection.kept])
+        return probes
 
 
 def _close_at_exit(recorder: Recorder, owner: int) -> None:

@@ -273,6 +273,6 @@ def make_probe(
     asked = re.fullmatch(r"segment(?:\((\d+)\))?", estimator) if isinstance(estimator, str) else None
     if asked is None:
         raise ValueError(
-            f'estimator takes "same_batch", "segment(n)", such as "segment(8)", or "hvp"; got {estimator!r}.'
+            f'estimator takes "same_batch", "segment(n)", such as "segment(8)", "hvp" or "consecutive"; got {estimator!r}.'
         )
     return SegmentProbe(model, parameters, device, *map(int, filter(None, asked.groups())))

@@ -447,7 +447,7 @@ def training() -> Iterator[Callable[..., tuple[list[nn.Parameter], list[Any]]]]:
             assert same(now, [g for g in gradients_of(parameters) if g is not None])
             twin = now
             if clip == "by value":
-                probe.keep(gradients_of(parameters), None)
+                probe.keep(gradients_of(parameters), copy=True)
                 nn.utils.clip_grad_value_(parameters, 1e-3)
             elif clip == "by norm":
                 for gradient in gradients_of(parameters):
@@ -483,7 +483,7 @@ def test_consecutive_holds_gradients_and_lets_go_of_them() -> None:
     probe.change([torch.zeros(3)])
     assert not probe.armed
     assert probe.change([torch.zeros(3)]) is None
-    probe.keep([gradient], None)
+    probe.keep([gradient], copy=True)
     assert probe._held[0].tensor.data_ptr() != gradient.data_ptr()
     assert probe.copies is False  # one clip that no factor undoes says nothing of the next
 
@@ -631,7 +631,7 @@ def test_a_recorder_takes_each_estimator_and_changes_no_bit(
 def test_an_unknown_estimator_is_refused(tmp_path: Path) -> None:
     model = nn.Linear(1, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    for name in ("segments", "segment(0)", "consecutive", 3):
+    for name in ("segments", "segment(0)", "next", 3):
         with pytest.raises(ValueError, match=r"estimator takes|points takes"):
             gradlens.Recorder(model, optimizer, tmp_path, estimator=name)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="etas takes step sizes"):

@@ -15,8 +15,9 @@ from gradlens import clipping, every
 from gradlens.recording.apply_clip import scale_gradients
 from gradlens.recording.device_rules import DeviceAutoClip, device_rule
 from gradlens.recording.norms import global_norm, tensor_norms
+from gradlens.recording.row_finisher import RowFinisher
 from gradlens.recording.row_ring import RowRing
-from gradlens.recording.step_row import Part, RowFinisher
+from gradlens.recording.step_row import Part
 
 CPU = torch.device("cpu")
 

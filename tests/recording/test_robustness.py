@@ -106,7 +106,7 @@ def test_a_recording_that_fails_does_not_reach_the_training(
     model = small_net()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with gradlens.Recorder(model, optimizer, tmp_path, update=every(1)) as recorder:
-        monkeypatch.setattr(recorder._probes._update, "before", broken)
+        monkeypatch.setattr(recorder._steps.probes._updates[0], "before", broken)
         for x, y in batches(3):
             recorder.loss(loss_of(model), x, y).backward()
             optimizer.step()
@@ -159,8 +159,10 @@ SGD = torch.optim.SGD(MODEL.parameters(), lr=0.1)
 @pytest.mark.parametrize(
     ("arguments", "options", "why"),
     [
-        ((3, SGD, "r"), {}, r"model must be a torch\.nn\.Module; got int\."),
-        ((MODEL, 3, "r"), {}, r"optimizer must be a torch\.optim\.Optimizer; got int\."),
+        ((3, SGD, "r"), {}, r"model must be a torch\.nn\.Module, or a mapping of names to several; got int\."),
+        (({}, SGD, "r"), {}, r"model must be a torch\.nn\.Module, or a mapping of names to several; got dict\."),
+        ((MODEL, 3, "r"), {}, r"optimizer must be a torch\.optim\.Optimizer, or several in a list; got int\."),
+        ((MODEL, [SGD, 3], "r"), {}, r"optimizer must be a torch\.optim\.Optimizer, or several in a list; got int"),
         ((MODEL, SGD, "r"), {"name": 3}, r"name must be text; got int\."),
         (
             (MODEL, SGD, "r"),

@@ -231,5 +231,5 @@ def test_close_leaves_nothing_behind(tmp_path: Path) -> None:
         other.loss(lambda x: model(x).sum(), batch)
     del batch
     assert held() is None
-    assert other._probes._update._before == []
+    assert other._steps.probes._updates[0]._before == []
     assert gradlens.open_run(recorder.path or "").series("step")[0].tolist() == steps.tolist() == [0]

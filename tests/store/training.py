@@ -29,7 +29,7 @@ def train(root: Path, told: int, *, steps: int = 10_000, resume: Path | None = N
     recorder = gradlens.Recorder(
         model, optimizer, root, name="killed", clip=clipping.autoclip(percentile=50), update=every(3), resume=resume
     )
-    first = recorder._step
+    first = recorder._steps.step
     losses: dict[int, float] = {}
     data = torch.Generator().manual_seed(first)
     for step in range(first, first + steps):
