@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gradlens.analysis.placebo import Placebo, constant_curvature
 from gradlens.clipping import from_spec
-from gradlens.schema import SAME_BATCH
+from gradlens.schema import CONSECUTIVE, SAME_BATCH
 from gradlens.stats import Correlation, correlate, detrend
 from gradlens.store import Run
 
@@ -107,6 +107,11 @@ def norm_smoothness(run: Run, *, tries: int = 999) -> NormSmoothness:
     status = raw.status
     if not status and log_smoothness.std() < _ABOVE_NOISE * noise_floor / np.median(values):
         status = f"run {run.name!r} has a smoothness that does not vary beyond its noise floor: r would be of rounding."
+    if not status and _estimator(run) == CONSECUTIVE:
+        status = (
+            f"run {run.name!r} has the smoothness of successive batches, whose noise alone makes r rise with clipping "
+            '(see its placebo): it supports no claim. Record with estimator="same_batch".'
+        )
     return NormSmoothness(
         steps=steps,
         grad_norm=norms,
@@ -161,6 +166,7 @@ def _placebo(run: Run, steps: NDArray[np.int64], scale: float) -> Placebo:
         optimizer=str(run.optimizer.get("class", "SGD")),
         momentum=float(momentum) if isinstance(momentum, (int, float)) and 0 <= momentum < 1 else 0.0,
         scale=scale,
+        estimator=CONSECUTIVE if _estimator(run) == CONSECUTIVE else SAME_BATCH,
     )
 
 

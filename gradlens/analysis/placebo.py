@@ -13,17 +13,16 @@ shows there is not evidence about curvature.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradlens.clipping import ClipRule, Measured
+from gradlens.schema import CONSECUTIVE, SAME_BATCH
 from gradlens.stats import pearson
 from gradlens.stats.correlation import detrend
 
 Floats = NDArray[np.float64]
-Estimator = Literal["same_batch", "consecutive"]
 
 TRAJECTORIES = 16
 DIMENSIONS = 64
@@ -59,7 +58,7 @@ def constant_curvature(
     optimizer: str = "SGD",
     momentum: float = 0.0,
     scale: float = 1.0,
-    estimator: Estimator = "same_batch",
+    estimator: str = SAME_BATCH,
     seed: int = 0,
 ) -> Placebo:
     """Simulate the placebo.
@@ -105,7 +104,7 @@ def _trajectories(
     rule: ClipRule | None,
     momentum: float,
     scale: float,
-    estimator: Estimator,
+    estimator: str,
     seed: int,
     *,
     adam: bool,
@@ -141,7 +140,7 @@ def _trajectories(
             move = -_SGD_LR * (1 - momentum) * first
         if step % every == 0:
             change = curvature * move
-            if estimator == "consecutive":
+            if estimator == CONSECUTIVE:
                 change = curvature * (theta + move) + noise() - gradient
             norms[:, step // every] = norm
             smoothness[:, step // every] = np.linalg.norm(change, axis=1) / np.linalg.norm(move, axis=1)

@@ -273,6 +273,7 @@ def make_probe(
     asked = re.fullmatch(r"segment(?:\((\d+)\))?", estimator) if isinstance(estimator, str) else None
     if asked is None:
         raise ValueError(
-            f'estimator takes "same_batch", "segment(n)", such as "segment(8)", "hvp" or "consecutive"; got {estimator!r}.'
+            'estimator takes "same_batch", "segment(n)", such as "segment(8)", "hvp" or "consecutive"; '
+            f"got {estimator!r}."
         )
     return SegmentProbe(model, parameters, device, *map(int, filter(None, asked.groups())))

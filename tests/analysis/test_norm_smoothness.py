@@ -98,6 +98,21 @@ def test_an_odd_description_is_no_obstacle(write_run: WriteRun) -> None:
         assert analysis.norm_smoothness(odd, tries=9).placebo is not None
 
 
+def test_successive_batches_support_no_claim_and_their_placebo_shows_why(write_run: WriteRun) -> None:
+    run = write_run(clip=clipping.autoclip(10).spec(), **planted("tie", 0))
+    noisy = dataclasses.replace(run, environment={"smoothness": "consecutive"})
+    result = analysis.norm_smoothness(noisy, tries=9)
+    assert result.status == (
+        "run 'run' has the smoothness of successive batches, whose noise alone makes r rise with clipping (see its "
+        'placebo): it supports no claim. Record with estimator="same_batch".'
+    )
+    same_batch = analysis.norm_smoothness(run, tries=9)
+    assert same_batch.status == ""
+    assert result.placebo is not None
+    assert same_batch.placebo is not None
+    assert result.placebo.raw > same_batch.placebo.raw + 0.3
+
+
 def test_says_why_it_cannot_answer(write_run: WriteRun) -> None:
     result = analysis.norm_smoothness(write_run(smoothness=[None] * STEPS))
     assert result.status.startswith("run 'run' has 0 smoothness probes with a positive value; r needs at least 16.")
