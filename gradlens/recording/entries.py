@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,7 +11,22 @@ from torch import Tensor
 from gradlens.recording.norms import dense, wide
 
 
-def entry_counts(gradients: Sequence[Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True, slots=True)
+class EntryCounts:
+    """Entries of some gradients.
+
+    Attributes:
+        counts: (gradients,) how many each has, float64 (float32 on Apple's accelerator).
+        shares: (gradients,) the same over how many entries the gradient has; 0 for an empty one.
+        entries: how many entries all of them have.
+    """
+
+    counts: Tensor
+    shares: Tensor
+    entries: int
+
+
+def entry_counts(gradients: Sequence[Tensor], device: torch.device) -> tuple[EntryCounts, EntryCounts]:
     """Count the entries of each gradient that are zero, and those that are NaN or infinite; the host reads nothing.
 
     Memory: a mask of the largest gradient, one byte an entry, while it is counted.
@@ -19,23 +35,20 @@ def entry_counts(gradients: Sequence[Tensor], device: torch.device) -> tuple[Ten
         gradients: dense, sparse (the entries that it has count) or complex (its real and imaginary parts count).
         device: where the results go.
 
-    Returns:
-        Two tensors (gradients,), float64 (float32 on Apple's accelerator).
-
-    >>> zero, odd = entry_counts([torch.tensor([0.0, 1.0, float("nan")])], torch.device("cpu"))
-    >>> zero.tolist(), odd.tolist()
-    ([1.0], [1.0])
+    >>> zero, odd = entry_counts([torch.tensor([0.0, 1.0, float("nan"), 2.0])], torch.device("cpu"))
+    >>> zero.counts.tolist(), odd.shares.tolist(), odd.entries
+    ([1.0], [0.25], 4)
     """
-    kind = wide(device)
-    zero, odd = [], []
-    for gradient in gradients:
-        entries = dense(gradient.detach())
-        zero.append((entries == 0).sum().to(device, kind))
-        odd.append((~torch.isfinite(entries)).sum().to(device, kind))
-    nothing = torch.zeros(0, dtype=kind, device=device)
-    return (torch.stack(zero), torch.stack(odd)) if zero else (nothing, nothing)
+    entries = [dense(gradient.detach()) for gradient in gradients]
+    sizes = [each.numel() for each in entries]
 
+    def made(counts: list[Tensor]) -> EntryCounts:
+        shares = [count / max(1, size) for count, size in zip(counts, sizes, strict=True)]
+        empty = torch.zeros(0, dtype=wide(device), device=device)
+        both = (torch.stack(counts), torch.stack(shares)) if counts else (empty, empty)
+        return EntryCounts(*both, entries=sum(sizes))
 
-def entries_of(gradient: Tensor) -> int:
-    """How many entries count."""
-    return dense(gradient.detach()).numel()
+    return (
+        made([(each == 0).sum().to(device, wide(device)) for each in entries]),
+        made([(~torch.isfinite(each)).sum().to(device, wide(device)) for each in entries]),
+    )

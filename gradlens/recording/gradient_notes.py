@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gradlens.recording.entries import entries_of, entry_counts
+from gradlens.recording.entries import EntryCounts, entry_counts
 from gradlens.recording.gradient import GradientProbe, Measurement, joined
 from gradlens.recording.norms import global_norm
 from gradlens.recording.step_row import Part, Parts, StepRow, kept
@@ -41,6 +41,7 @@ class GradientNotes:
         self._device = device
         self._probe = GradientProbe(parameters, device)
         self._warned = False
+        self._counted: dict[str, list[EntryCounts]] = {}
 
     def backward_ended(self, row: StepRow, seed: Tensor, scale: Tensor | None, *, due: bool) -> None:
         """Measure the gradient where backward left it, if this may be the step's last backward pass."""
@@ -70,10 +71,9 @@ class GradientNotes:
         parameters = self._parameters[places.start : places.stop]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         there = [parameter.grad is not None for parameter in parameters]
-        sizes = torch.tensor([float(entries_of(gradient)) for gradient in gradients], dtype=torch.float64)
-        counts = entry_counts(gradients, self._device)
-        for name, numbers in zip((*FRACTIONS, "entries"), (*counts, sizes), strict=True):
-            row.add_part(name, places, spread(numbers.to(self._device, counts[0].dtype, non_blocking=True), there))
+        for name, found in zip(FRACTIONS, entry_counts(gradients, self._device), strict=True):
+            row.add_part(name, places, spread(found.shares, there))
+            self._counted.setdefault(name, []).append(found)
 
     def note(self, row: StepRow, *, per_parameter: bool) -> None:
         """Put together what was measured at the optimizers, and note it.
@@ -96,8 +96,7 @@ class GradientNotes:
         row.scalars.setdefault("grad_norm_clipped", norm)  # unless gradlens' own clip has noted it
         if per_parameter:
             row.tensors["grad_norm"] = spread(taken, found.taken_there)
-        if "entries" in row.parts:
-            self._note_fractions(row)
+        self._note_fractions(row)
         if found.left is None:
             row.scalars.setdefault("clip_source", "unknown")
         elif not found.once:
@@ -116,7 +115,7 @@ class GradientNotes:
     def forget(self) -> None:
         """Let go of the step."""
         self._probe.step_ended()
-        self.found, self.carried = [], None
+        self.found, self.carried, self._counted = [], None, {}
 
     def _note_both(self, row: StepRow, found: Measurement, left: Tensor) -> None:
         """Note what backward left beside what the step takes; the host compares them."""
@@ -134,11 +133,10 @@ class GradientNotes:
                 row.scalars["clip_threshold"] = row.declared[0]
 
     def _note_fractions(self, row: StepRow) -> None:
-        sizes = whole(row.parts["entries"], len(self._parameters))
-        for name in FRACTIONS:
-            counts = whole(row.parts[name], len(self._parameters))
-            row.tensors[name] = counts / sizes.clamp(min=1)
-            row.scalars[name] = counts.nansum() / sizes.nansum().clamp(min=1)
+        for name, found in self._counted.items():
+            total = sum(each.counts.sum() for each in found)
+            row.scalars[name] = total / max(1, sum(each.entries for each in found))
+            row.tensors[name] = whole(row.parts[name], len(self._parameters))
 
     def _unscaled(self, norms: Tensor) -> Tensor:
         scale = self.carried

@@ -53,10 +53,14 @@ def test_distance_ratio_and_fractions(tmp_path: Path) -> None:
     assert "zero_fraction[all]" not in run.columns
 
 
-def test_counting_entries_reads_nothing_on_a_device() -> None:
-    meta = torch.device("meta")
-    zero, odd = entry_counts([torch.empty(3, device=meta), torch.empty(2, 2, dtype=torch.complex64, device=meta)], meta)
-    assert zero.shape == odd.shape == (2,)
+def test_entries_of_every_kind_are_counted() -> None:
+    sparse = torch.sparse_coo_tensor(torch.tensor([[0, 2]]), torch.tensor([0.0, 1.0]), (5,), check_invariants=True)
+    whole = torch.tensor([complex(0, 1), complex(math.nan, 0)])
+    zero, odd = entry_counts([sparse, whole, torch.ones(0)], torch.device("cpu"))
+    assert zero.counts.tolist() == [1.0, 2.0, 0.0]
+    assert zero.shares.tolist() == [0.5, 0.5, 0.0]
+    assert odd.counts.tolist() == [0.0, 1.0, 0.0]
+    assert zero.entries == odd.entries == 6
 
 
 def test_the_full_gradient_is_that_of_all_samples_and_leaves_no_trace(tmp_path: Path) -> None:
