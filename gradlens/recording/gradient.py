@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import is_not
 
 import torch
 from torch import Tensor
@@ -60,17 +61,17 @@ class GradientProbe:
         self._passes = 0
         self._passes_before = 1
         self._left: Tensor | None = None
-        self._seen: list[tuple[Tensor | None, int]] = []
+        self._seen: list[Tensor | None] = []
+        self._versions: list[int] = []
 
     def norms(self, places: range) -> Tensor:
         """L2 norm of each gradient that the parameters at these places have."""
-        found = [parameter.grad for parameter in self._parameters[places.start : places.stop]]
-        return tensor_norms([gradient for gradient in found if gradient is not None], self._device)
+        return self._norms([parameter.grad for parameter in self._parameters[places.start : places.stop]])
 
     def backward_ended(self, *, of: int, measure: bool) -> None:
         """After a backward pass: measure, and note the gradients' versions, if this may be the step's last pass."""
         self._passes += 1
-        self._left, self._seen = None, []
+        self._left, self._seen, self._versions = None, [], []
         if measure and self._passes >= (of if of > 1 else self._passes_before):
             self._look()
 
@@ -87,37 +88,41 @@ class GradientProbe:
             again: also where, by the gradients' versions, it is what backward left.
         """
         part = slice(places.start, places.stop)
-        parameters, seen = self._parameters[part], self._seen[part]
-        announced = not seen or any(
-            parameter.grad is not gradient or (gradient is not None and gradient._version != version)
-            for parameter, (gradient, version) in zip(parameters, seen, strict=True)
-        )
+        now, seen = [parameter.grad for parameter in self._parameters[part]], self._seen[part]
+        announced = not seen or _versions(now) != self._versions[part] or any(map(is_not, now, seen))
         left = None if self._left is None else self._left[self._place(places.start) : self._place(places.stop)]
         once = left is not None and not announced and not again
         return Measurement(
             places=places,
             left=left,
-            taken=left if once and left is not None else self.norms(places),
-            left_there=[gradient is not None for gradient, _ in seen],
-            taken_there=[parameter.grad is not None for parameter in parameters],
+            taken=left if once and left is not None else self._norms(now),
+            left_there=[gradient is not None for gradient in seen],
+            taken_there=[gradient is not None for gradient in now],
             announced=announced,
             once=once,
         )
 
     def _place(self, index: int) -> int:
         """Where in ``_left`` the gradient of a parameter stands."""
-        return sum(gradient is not None for gradient, _ in self._seen[:index])
+        return sum(gradient is not None for gradient in self._seen[:index])
 
     def _look(self) -> None:
-        gradients = [parameter.grad for parameter in self._parameters]
-        self._seen = [(gradient, -1 if gradient is None else gradient._version) for gradient in gradients]
-        self._left = self.norms(range(len(self._parameters)))
+        self._seen = [parameter.grad for parameter in self._parameters]
+        self._versions = _versions(self._seen)
+        self._left = self._norms(self._seen)
+
+    def _norms(self, gradients: Sequence[Tensor | None]) -> Tensor:
+        return tensor_norms([gradient for gradient in gradients if gradient is not None], self._device)
 
     def step_ended(self) -> None:
         """Let go of the step."""
         self._passes_before = self._passes or self._passes_before
         self._passes = 0
-        self._left, self._seen = None, []
+        self._left, self._seen, self._versions = None, [], []
+
+
+def _versions(gradients: Sequence[Tensor | None]) -> list[int]:
+    return [-1 if gradient is None else gradient._version for gradient in gradients]
 
 
 def joined(shares: Sequence[Measurement], count: int) -> Measurement:

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-_HALF = (torch.float16, torch.bfloat16)
-_ROW = 2048
-"""Entries whose squares are summed in single precision, by BLAS, before the sum goes on in double."""
-_HALF_ROW = 512
-"""The same for half precision, which torch sums, less exactly than BLAS."""
-
-_PIECE = 1 << 17
-"""Entries of a difference that are held at a time."""
+from gradlens.recording import cpu_norms
 
 
 def wide(device: torch.device) -> torch.dtype:
@@ -52,14 +40,21 @@ def tensor_norms(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
     >>> tensor_norms([torch.tensor([3.0, 4.0]), torch.ones(10_000)], torch.device("cpu")).tolist()
     [5.0, 100.0]
     """
+    if device.type == "cpu":
+        return cpu_norms.norms([_in_one_piece(tensor) for tensor in tensors])
     if not tensors:
         return torch.zeros(0, dtype=wide(device), device=device)
     flat = [dense(tensor.detach()).reshape(-1) for tensor in tensors]
-    if device.type == "cpu":
-        return _norms_on_cpu(flat)
     # Accumulating in the widest float costs nothing where memory is the limit, and squares neither overflow nor vanish.
     norms = torch._foreach_norm(flat, 2, wide(device))
     return torch.stack([norm.to(device) for norm in norms])
+
+
+def _in_one_piece(tensor: Tensor) -> Tensor:
+    """A real, contiguous tensor on the CPU with the same entries in their order."""
+    if tensor.is_cpu and tensor.layout is torch.strided and not tensor.is_complex() and tensor.is_contiguous():
+        return tensor
+    return dense(tensor.detach()).cpu().contiguous()
 
 
 def difference_norms(new: Sequence[Tensor], old: Sequence[Tensor], device: torch.device) -> Tensor:
@@ -68,7 +63,8 @@ def difference_norms(new: Sequence[Tensor], old: Sequence[Tensor], device: torch
     On the CPU a difference is taken piece by piece in a scratch that stays in the processor's cache.
     """
     if device.type == "cpu":
-        return _difference_norms_on_cpu(new, old)
+        pairs = [[_in_one_piece(tensor) for tensor in tensors] for tensors in (new, old)]
+        return cpu_norms.difference_norms(*pairs)
     torch._foreach_sub_(list(old), [tensor.detach() for tensor in new])
     return tensor_norms(old, device)
 
@@ -81,63 +77,3 @@ def global_norm(norms: Tensor) -> Tensor:
     """
     norm: Tensor = torch.linalg.vector_norm(norms)
     return norm
-
-
-def _norms_on_cpu(flat: Sequence[Tensor]) -> Tensor:
-    with np.errstate(all="ignore"):  # what overflows is computed again
-        return torch.from_numpy(np.array([_norm_on_cpu(tensor) for tensor in flat]))
-
-
-def _norm_on_cpu(flat: Tensor) -> float:
-    squares = _squares_of_half(flat) if flat.dtype in _HALF else _squares(_array(flat))
-    # Squares of single-precision entries overflow above 1e19 and vanish below 1e-19.
-    if 1e-30 < squares < 1e30:
-        return math.sqrt(squares)
-    norm: float = torch.linalg.vector_norm(flat, dtype=torch.float64).item()
-    return norm
-
-
-def _difference_norms_on_cpu(new: Sequence[Tensor], old: Sequence[Tensor]) -> Tensor:
-    scratch: dict[torch.dtype, Tensor] = {}
-    norms = np.empty(len(new))
-    with np.errstate(all="ignore"):
-        for index, pair in enumerate(zip(new, old, strict=True)):
-            one, other = (dense(tensor.detach()).reshape(-1) for tensor in pair)
-            if one.dtype not in scratch:
-                scratch[one.dtype] = torch.empty(_PIECE, dtype=one.dtype)
-            parts = [
-                _norm_on_cpu(torch.sub(a, b, out=scratch[one.dtype][: a.numel()]))
-                for a, b in zip(torch.split(one, _PIECE), torch.split(other, _PIECE), strict=True)
-            ]
-            norms[index] = parts[0] if len(parts) == 1 else math.hypot(*parts)
-    return torch.from_numpy(norms)
-
-
-@dataclass(frozen=True, slots=True)
-class _Memory:
-    """Memory as NumPy takes it."""
-
-    __array_interface__: dict[str, Any]
-
-
-def _array(flat: Tensor) -> NDArray[np.floating[Any]]:
-    """A view of a vector that lives; ``Tensor.numpy`` would forbid its storage to be resized, as sharding does."""
-    kind = np.dtype(np.float64 if flat.dtype == torch.float64 else np.float32).str
-    where = {"data": (flat.data_ptr(), True), "shape": (flat.numel(),), "typestr": kind, "version": 3}
-    return np.asarray(_Memory(where))
-
-
-def _squares(flat: NDArray[np.floating[Any]]) -> float:
-    whole = flat.size - flat.size % _ROW
-    rows = flat[:whole].reshape(-1, _ROW)
-    rest = flat[whole:]
-    squares: float = np.vecdot(rows, rows).sum(dtype=np.float64) + float(rest.dot(rest))
-    return squares
-
-
-def _squares_of_half(flat: Tensor) -> float:
-    whole = flat.numel() - flat.numel() % _HALF_ROW
-    rows = torch.linalg.vector_norm(flat[:whole].view(-1, _HALF_ROW), dim=1, dtype=torch.float32)
-    rest = torch.linalg.vector_norm(flat[whole:], dtype=torch.float32)
-    squares: float = (rows.double().square().sum() + rest.double().square()).item()
-    return squares

@@ -1,0 +1,187 @@
+"""L2 norms of tensors in the processor's memory: as exact as double precision needs, at the memory's speed.
+
+Rows of some two thousand entries are reduced in single precision by BLAS, the rows in double. A tensor costs a few
+microseconds beside its memory: where a training has hundreds of small tensors, calls are what takes time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Floats = NDArray[np.float64]
+
+_HALF = (torch.float16, torch.bfloat16)
+_ROW = 2048
+"""Entries whose squares are summed in single precision, at most."""
+_SHORT_ROW = 256
+"""Rows shorter than this, where no longer ones make up the tensor, would cost more calls than exactness."""
+_HALF_ROW = 512
+"""Entries of half precision, which torch sums, less exactly than BLAS."""
+_PIECE = 1 << 17
+"""Entries of a difference that are held at a time, so that they are still in the cache when they are summed."""
+_MOST_VIEWS = 1 << 16
+
+_KINDS: dict[torch.dtype, np.dtype[Any]] = {
+    torch.float32: np.dtype(np.float32),
+    torch.float64: np.dtype(np.float64),
+}
+_views: dict[tuple[int, int, torch.dtype], tuple[NDArray[Any], ...]] = {}
+"""Address, size and dtype of memory that was looked at -> how to look at it; gradients often come to lie where the last
+ones lay."""
+
+
+def norms(tensors: Sequence[Tensor]) -> Tensor:
+    """L2 norm of each tensor, (n,) float64.
+
+    Args:
+        tensors: real, contiguous tensors on the CPU, of any floating dtype.
+
+    >>> norms([torch.tensor([3.0, 4.0]), torch.ones(10_000)]).tolist()
+    [5.0, 100.0]
+    """
+    rows = [None if tensor.dtype in _HALF else _rows(tensor) for tensor in tensors]
+    squares = _summed([each for each in rows if each is not None])
+    if len(squares) < len(tensors):
+        found = iter(squares)
+        pairs = zip(tensors, rows, strict=True)
+        squares = np.array([_squares_of_half(tensor) if views is None else next(found) for tensor, views in pairs])
+    return torch.from_numpy(_roots(squares, lambda index: not bool(tensors[index].any()), lambda index: tensors[index]))
+
+
+def difference_norms(new: Sequence[Tensor], old: Sequence[Tensor]) -> Tensor:
+    """L2 norm of each ``new - old``, (n,) float64.
+
+    Memory: half a megabyte of the difference at a time.
+
+    Args:
+        new: as for :func:`norms`.
+        old: of the same sizes and dtypes.
+    """
+
+    def same(index: int) -> bool:
+        return torch.equal(new[index], old[index])
+
+    squares = np.empty(len(new))
+    scratch: dict[torch.dtype, NDArray[Any]] = {}
+    for index, (one, other) in enumerate(zip(new, old, strict=True)):
+        if one.dtype in _HALF:
+            pieces = zip(one.detach().reshape(-1).split(_PIECE), other.reshape(-1).split(_PIECE), strict=True)  # type: ignore[no-untyped-call]
+            squares[index] = sum(_squares_of_half(a - b) for a, b in pieces)
+            continue
+        if one.dtype not in scratch:
+            scratch[one.dtype] = np.empty(_PIECE + _ROW, _KINDS[one.dtype])
+        pairs = zip(_rows(one), _rows(other), strict=True)
+        squares[index] = sum(_squared_difference(a, b, scratch[one.dtype]) for a, b in pairs)
+    return torch.from_numpy(_roots(squares, same, lambda index: new[index].double() - old[index].double()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """Memory as NumPy takes it."""
+
+    __array_interface__: dict[str, Any]
+
+
+def _rows(tensor: Tensor) -> tuple[NDArray[Any], ...]:
+    """Views of a tensor's memory as rows; several where no rows of one length make it up.
+
+    ``Tensor.numpy`` would forbid its storage to be resized, as sharding does. A view says where memory lies and does
+    not keep it: it is good for the tensor at hand, and again for whatever tensor has the same address, size and dtype.
+    """
+    key = (tensor.data_ptr(), tensor.numel(), tensor.dtype)
+    views = _views.get(key)
+    if views is None:
+        if len(_views) >= _MOST_VIEWS:
+            _views.clear()
+        views = _views[key] = tuple(_view(key[0], first, shape, tensor.dtype) for first, shape in _shapes(key[1]))
+    return views
+
+
+def _view(address: int, first: int, shape: tuple[int, int], dtype: torch.dtype) -> NDArray[Any]:
+    kind = _KINDS[dtype]
+    where = {"data": (address + first * kind.itemsize, True), "shape": shape, "typestr": kind.str, "version": 3}
+    return np.asarray(_Memory(where))
+
+
+def _shapes(size: int) -> list[tuple[int, tuple[int, int]]]:
+    """Where in a vector the blocks of rows begin, and their shapes.
+
+    >>> _shapes(365 * 365), _shapes(5000), _shapes(0)
+    ([(0, (73, 1825))], [(0, (4, 1250))], [])
+    >>> _shapes(10_007)  # a prime
+    [(0, (4, 2048)), (8192, (1, 1815))]
+    """
+    if size <= _ROW:
+        return [(0, (1, size))] if size else []
+    longest = next((row for row in range(_ROW, _SHORT_ROW, -1) if size % row == 0), None)
+    if longest is not None:
+        return [(0, (size // longest, longest))]
+    whole = size - size % _ROW
+    return [(0, (whole // _ROW, _ROW)), (whole, (1, size - whole))]
+
+
+def _summed(tensors: Sequence[tuple[NDArray[Any], ...]]) -> Floats:
+    """Sum of squares of each tensor."""
+    views = [view for each in tensors for view in each]
+    counts = [sum(map(len, each)) for each in tensors]
+    buffer = np.empty(sum(counts))
+    singles = np.empty(sum(counts), np.float32)
+    with np.errstate(all="ignore"):  # what overflows is computed again
+        begin = 0
+        for view in views:
+            end = begin + len(view)
+            if view.dtype == np.float32:
+                np.vecdot(view, view, out=singles[begin:end])
+                buffer[begin:end] = singles[begin:end]
+            else:
+                np.vecdot(view, view, out=buffer[begin:end])
+            begin = end
+        return _segments(buffer, counts)
+
+
+def _segments(numbers: Floats, counts: Sequence[int]) -> Floats:
+    """Sums over successive stretches of these lengths, some of which may be empty."""
+    sums = np.zeros(len(counts))
+    lengths = np.array(counts, np.int64)
+    starts = np.cumsum(lengths) - lengths
+    some = lengths > 0
+    if some.any():
+        sums[some] = np.add.reduceat(numbers, starts[some])
+    return sums
+
+
+def _squared_difference(one: NDArray[Any], other: NDArray[Any], scratch: NDArray[Any]) -> float:
+    squares = 0.0
+    rows = max(1, _PIECE // max(1, one.shape[1]))
+    with np.errstate(all="ignore"):
+        for begin in range(0, len(one), rows):
+            a = one[begin : begin + rows]
+            difference = np.subtract(a, other[begin : begin + rows], out=scratch[: a.size].reshape(a.shape))
+            squares += float(np.vecdot(difference, difference).sum(dtype=np.float64))
+    return squares
+
+
+def _squares_of_half(tensor: Tensor) -> float:
+    flat = tensor.detach().reshape(-1)
+    whole = flat.numel() - flat.numel() % _HALF_ROW
+    rows = torch.linalg.vector_norm(flat[:whole].view(-1, _HALF_ROW), dim=1, dtype=torch.float32)
+    rest = torch.linalg.vector_norm(flat[whole:], dtype=torch.float32)
+    squares: float = (rows.double().square().sum() + rest.double().square()).item()
+    return squares
+
+
+def _roots(squares: Floats, zero: Callable[[int], bool], tensor: Callable[[int], Tensor]) -> Floats:
+    """Square roots; where squares of single precision overflow (above 1e19) or vanish (below 1e-19), done over."""
+    good = (squares > 1e-30) & (squares < 1e30)
+    roots = np.sqrt(squares, where=good, out=np.zeros_like(squares))
+    for index in map(int, np.flatnonzero(~good)):
+        if squares[index] != 0 or not zero(index):
+            roots[index] = torch.linalg.vector_norm(tensor(index).detach(), dtype=torch.float64).item()
+    return roots
