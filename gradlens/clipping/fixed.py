@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from numbers import Real
-
-import numpy as np
-
-from gradlens.clipping.rule import Clip, ClipRule, Floats, Measured, coefficients
+from gradlens.clipping.arguments import number
+from gradlens.clipping.rule import ClipRule, stateless, up_to
 
 
 def fixed(max_norm: float) -> ClipRule:
@@ -28,17 +24,6 @@ def fixed(max_norm: float) -> ClipRule:
     >>> clipping.replay(clipping.fixed(1.0), [0.5, 4.0]).coefficients.tolist()
     [1.0, 0.25]
     """
-    if isinstance(max_norm, bool) or not isinstance(max_norm, Real) or math.isnan(max_norm) or max_norm < 0:
-        raise ValueError(f"max_norm must be a number, 0 or more; got {max_norm!r}.")
-    threshold = float(max_norm)
+    threshold = number("max_norm", max_norm)
 
-    def init(groups: int) -> Floats:
-        return np.full(groups, threshold)
-
-    def update(measured: Measured, state: Floats) -> tuple[Clip, Floats]:
-        return Clip(coefficients(measured.grad_norms, state), state), state
-
-    def scan(norms: Floats) -> Floats:
-        return np.full(len(norms), threshold)
-
-    return ClipRule("fixed", {"max_norm": threshold}, init, update, scan)
+    return stateless("fixed", {"max_norm": threshold}, up_to(threshold))
