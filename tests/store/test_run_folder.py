@@ -264,7 +264,7 @@ def test_a_run_of_version_1_that_is_compacted_says_that_it_holds_newer_segments(
     copy = Path(shutil.copytree(source, tmp_path / "copy"))
     before = gradlens.open_run(copy).steps()
     compact_run(copy)
-    assert json.loads((copy / "run.json").read_text())["schema_version"] == 2
+    assert json.loads((copy / "run.json").read_text())["schema_version"] == 3
     pd.testing.assert_frame_equal(gradlens.open_run(copy).steps(), before)
     with pytest.raises(ValueError, match=r"is not a run: it holds no run\.json"):
         compact_run(tmp_path)
