@@ -297,11 +297,14 @@ class Run:
         problems: list[str] = []
         for session in sorted({0, *self._health}, reverse=True):
             try:
-                return segments.names_in(layout.parameters_file(self.path, session)), tuple(problems)
+                names = segments.names_in(layout.parameters_file(self.path, session))
             except FileNotFoundError:
                 continue
             except RunError as error:
                 problems.append(str(error))
+                continue
+            if names:
+                return names, tuple(problems)
         return (), tuple(problems)
 
     # ---- within ------------------------------------------------------------------------------------------------------

@@ -107,6 +107,11 @@ def _fits_tensors(schema: pa.Schema) -> bool:
     return all(types.get(c.name) == c.type or (c.name in later and c.name not in types) for c in TENSOR_SCHEMA)
 
 
+def _fits_exactly(expected: pa.Schema) -> Callable[[pa.Schema], bool]:
+    """Whether a file has these columns in this order; it may say that they are never null."""
+    return lambda schema: schema.names == expected.names and schema.types == expected.types
+
+
 def _strange_steps(table: pa.Table) -> str | None:
     if "step" not in table.column_names or not len(table):
         return None
@@ -137,7 +142,11 @@ TABLES: Final = {
     STEPS: Table(_fits_steps, frozenset(STEP_KEYS), 1, 1 << 29, _strange_steps),
     TENSORS: Table(_fits_tensors, frozenset(TENSOR_SCHEMA.names), MAX_ROWS, 1 << 27, _strange_blocks),
     MICRO_BATCHES: Table(
-        MICRO_BATCH_SCHEMA.equals, frozenset(MICRO_BATCH_KEYS), MAX_MICRO_BATCHES, 1 << 25, _strange_micro_batches
+        _fits_exactly(MICRO_BATCH_SCHEMA),
+        frozenset(MICRO_BATCH_KEYS),
+        MAX_MICRO_BATCHES,
+        1 << 25,
+        _strange_micro_batches,
     ),
     PARAMETERS: Table(PARAMETER_SCHEMA.equals, frozenset(PARAMETER_SCHEMA.names), MAX_ROWS, 1 << 24, _nothing),
 }

@@ -923,7 +923,8 @@ def _many_micro_batches(rows: int, text: bytes, groups: int = 1) -> Maker:
         kinds = {pa.int32(): INT32, pa.int64(): INT64, pa.float32(): FLOAT}
         flat = [constant(each.name.encode(), rows, kinds[each.type]) for each in MICRO_BATCH_SCHEMA.remove(10)]
         columns = [*flat, replace_(_texts(text, rows), name=b"domain")]
-        put(root / "bad", "micro_batches", Parts.around(parquet(columns, groups * rows, groups, shared=True)).bytes())
+        data = parquet(columns, groups * rows, groups, group_rows=rows, shared=True)
+        put(root / "bad", "micro_batches", Parts.around(data).bytes())
 
     return make
 
@@ -1346,6 +1347,7 @@ GOOD: list[Maker] = [
     lambda root: put_table(root / "bad", "tensors", _one()),
     lambda root: put_table(root / "bad", "micro_batches", _micro_batch(), first_step=9, last_step=9),
     _zeros(100, 1000, 2),
+    _many_micro_batches(1000, b"web"),
 ]
 """Makers by the same means of what is not bad at all."""
 

@@ -270,6 +270,15 @@ def test_a_run_of_version_1_that_is_compacted_says_that_it_holds_newer_segments(
         compact_run(tmp_path)
 
 
+def test_a_run_of_no_parameters_is_whole(tmp_path: Path) -> None:
+    w = RunWriter.create(tmp_path, "run", {}, [])
+    w.append({"step": 0}, {})
+    w.close("finished")
+    run = gradlens.open_run(w.path)
+    assert run.parameters == ()
+    assert run.verify() == ()
+
+
 def test_a_thinned_run_that_is_resumed_in_the_middle_of_a_block_can_be_asked(tmp_path: Path) -> None:
     w = writer(tmp_path)
     for step in range(600):

@@ -196,6 +196,8 @@ def _options(schema: pa.Schema) -> dict[str, Any]:
 def parquet_bytes(table: pa.Table) -> bytes:
     """A small table as a Parquet file of its own."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, **_options(table.schema))
+    with pq.ParquetWriter(sink, table.schema, **_options(table.schema)) as writer:
+        if table.num_rows:  # a row group of no rows has pages that are nowhere
+            writer.write_table(table)
     data: bytes = sink.getvalue().to_pybytes()
     return data
