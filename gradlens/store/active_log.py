@@ -86,7 +86,7 @@ class ActiveLog:
         count = micro_batches_in(micro_batches)
         micro_batches = micro_batches if count else {}
         layout, numbers = self._encoder.numbers(row, tensors, micro_batches)
-        size = layout.size + 8 * count * len(layout.micro_batches)
+        size = layout.size + count * layout.width
         if size > MAX_FRAME:
             raise ValueError(f"a row of {size:,} bytes is too large for a frame of {MAX_FRAME:,}")
         self._define(layout, self._encoder.new_domains(micro_batches))
@@ -96,7 +96,7 @@ class ActiveLog:
 
     def fits(self, row: Row, micro_batches: MicroBatches) -> bool:
         """Whether the log's tables have room for the names of a row, its micro-batches and their domains."""
-        if not self.rows:
+        if not self._frames:
             return True
         if len(self._names | row.keys()) > MAX_COLUMNS:
             return False

@@ -89,12 +89,10 @@ class Layout:
         """Bytes of a row's payload before its micro-batches."""
         return _ROW.size + 8 * len(self.columns) + 4 * self.values
 
-    def has(self, length: int, begin: bytes) -> bool:
-        """Whether a row's payload that begins so, by 8 bytes at least, is as long as it must be."""
-        count = int.from_bytes(begin[4:8], "little")
-        if count and not self.micro_batches:
-            return False
-        return length == self.size + 8 * count * len(self.micro_batches)
+    @property
+    def width(self) -> int:
+        """Bytes of a micro-batch."""
+        return 8 * len(self.micro_batches)
 
     def payload(self) -> bytes:
         """The payload of the frame that defines this layout."""
@@ -252,8 +250,9 @@ class RowEncoder:
         Raises:
             ValueError: for one that no log can hold.
         """
-        texts = [text for text in dict.fromkeys(micro_batches.get(DOMAIN, ())) if text is not None]
-        new = tuple(text for text in texts if text not in self.domains)
+        if DOMAIN not in micro_batches:
+            return ()
+        new = tuple(t for t in dict.fromkeys(micro_batches[DOMAIN]) if t is not None and t not in self.domains)
         for text in new:
             if not isinstance(text, str) or len(text.encode()) > MAX_DOMAIN:
                 raise ValueError(f"expected a domain to be a text of at most {MAX_DOMAIN} bytes; got {text!r:.60}")
@@ -269,10 +268,11 @@ class RowEncoder:
     ) -> bytes:
         """A row of a layout that was defined, and of texts that were added."""
         number, packing = self._numbers[layout.columns, layout.tensors, layout.micro_batches]
-        parts = [packing.pack(number, micro_batches_in(micro_batches), seq, *numbers)]
+        measured = self._packed(micro_batches) if micro_batches else None
+        parts = [packing.pack(number, 0 if measured is None else len(measured), seq, *numbers)]
         parts += [np.ascontiguousarray(values, "<f4").tobytes() for values in tensors.values()]
-        if micro_batches:
-            parts.append(self._packed(micro_batches).tobytes())
+        if measured is not None:
+            parts.append(measured.tobytes())
         return b"".join(parts)
 
     def _packed(self, micro_batches: MicroBatches) -> NDArray[np.float64]:

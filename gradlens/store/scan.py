@@ -92,6 +92,7 @@ class Scan:
         self._last = (0, b"")
         self._defined = 0
         self._layouts: list[Layout] = []
+        self._sizes: list[tuple[int, int]] = []
         self._domains: list[str] = []
         self._payloads: list[list[bytes]] = []
 
@@ -137,7 +138,7 @@ class Scan:
         """Whether bytes may be the begin of a payload of this length whose end is still to be written."""
         kind = int.from_bytes(begun[:4], "little")
         if kind or len(begun) < 4:
-            return len(begun) < 8 or (kind <= len(self._layouts) and self._layouts[kind - 1].has(length, begun))
+            return len(begun) < 8 or self._is_row(kind, length, begun)
         try:
             json.JSONDecoder().raw_decode(begun[4:].decode(errors="replace"))
         except (ValueError, RecursionError):
@@ -148,10 +149,18 @@ class Scan:
         kind = int.from_bytes(payload[:4], "little")
         if kind == 0:
             return self._define(payload)
-        if kind > len(self._layouts) or len(payload) < 8 or not self._layouts[kind - 1].has(len(payload), payload[:8]):
+        if not self._is_row(kind, len(payload), payload):
             return False
         self._payloads[kind - 1].append(payload)
         return True
+
+    def _is_row(self, kind: int, length: int, begun: bytes) -> bool:
+        """Whether a row of this layout that begins so, by 8 bytes at least, is as long as it must be."""
+        if kind > len(self._sizes):
+            return False
+        size, width = self._sizes[kind - 1]
+        count = int.from_bytes(begun[4:8], "little")
+        return length == size + count * width and (width > 0 or not count)
 
     def _define(self, payload: bytes) -> bool:
         self._defined += len(payload)
@@ -162,9 +171,11 @@ class Scan:
             if isinstance(entries, dict) and "domains" in entries:
                 self._domains += parse_domains(entries)
                 return len(self._domains) <= MAX_COLUMNS
-            self._layouts.append(Layout.parse(entries))
+            layout = Layout.parse(entries)
         except ValueError:
             return False
+        self._layouts.append(layout)
+        self._sizes.append((layout.size, layout.width))
         self._payloads.append([])
         return True
 

@@ -22,6 +22,7 @@ from gradlens.schema import MICRO_BATCH_COLUMNS
 from gradlens.store import Disk, Run, RunWriter, compact_run, frames, merging, session
 from gradlens.store.frames import RowEncoder
 from gradlens.store.layout import LogName
+from gradlens.store.log_tables import micro_batches_table
 from gradlens.store.scan import Scan
 from gradlens.store.snapshot import read_log
 
@@ -209,6 +210,20 @@ def test_a_log_of_version_1_is_read(tmp_path: Path) -> None:
     (group,) = scan.groups()
     assert group.scalars.tolist() == [[3.0, 0.5]]
     assert "micro_batches" not in json.loads(payloads[0][4:])  # nothing of a row without them has changed
+
+
+def test_rows_that_cannot_be_take_their_micro_batches_with_them(tmp_path: Path) -> None:
+    encoder = RowEncoder()
+    layout, _ = encoder.numbers({"step": 0}, {}, ("loss",))
+    encoder.define(layout)
+    payloads = [layout.payload()]
+    for seq, step in enumerate((0.0, math.nan, 2.0)):
+        payloads.append(encoder.payload(layout, seq, [step], {}, {"loss": [10.0 * seq] * (seq + 1)}))
+    scan = Scan(0, 0)
+    scan.feed(frames.header(0, 0) + b"".join(frames.frame(p, 0, 0, i) for i, p in enumerate(payloads)))
+    read = micro_batches_table(scan.groups(), 0)
+    assert read["step"].to_pylist() == [0, 2, 2, 2]
+    assert read["loss"].to_pylist() == [0.0, 20.0, 20.0, 20.0]
 
 
 def test_a_run_of_version_2_is_read_and_gone_on_with(tmp_path: Path) -> None:
