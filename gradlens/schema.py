@@ -11,15 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Version of the run folder's format, independent of the package's version."""
 
-DType = Literal["int64", "float64", "bool", "category"]
+DType = Literal["int32", "int64", "float32", "float64", "bool", "category", "text"]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of the step table.
+    """One column of the step table, or of the micro-batch table.
 
     Attributes:
         name: the column's name on disk, in every table and in every API.
@@ -319,6 +319,63 @@ FRACTIONS: Final = ("zero_fraction", "nonfinite_fraction")
 TENSOR_KINDS: Final = ("grad_norm", "grad_norm_clipped", "update_norm", "param_norm", *FRACTIONS)
 """Per-parameter quantities stored in the ``tensors`` table, float32."""
 
+_MICRO_BATCH_COLUMNS: Final = (
+    Column("step", "int64", "1", "Index of the optimizer step, from 0.", "at the optimizer's step", "iteration"),
+    Column("micro_batch", "int32", "1", "Index in the step, from 0.", "recorder.loss", "micro-batch"),
+    Column(
+        "session", "int64", "1", "Which process's turn at the run wrote the row.", "at the optimizer's step", "session"
+    ),
+    Column("seq", "int64", "1", "Position of the step's record within its session.", "at the optimizer's step", "row"),
+    Column("loss", "float32", "1", "Training loss of the micro-batch at theta_t.", "recorder.loss", "training loss"),
+    Column(
+        "grad_norm",
+        "float32",
+        "1",
+        "Global L2 norm of the micro-batch's gradient at theta_t, without the step's loss scale and without `scale`.",
+        "at the end of its backward",
+        "gradient norm",
+    ),
+    Column(
+        "scale",
+        "float32",
+        "1",
+        "Factor with which the gradient enters the step: 1/K for `recorder.loss(..., of=K)`.",
+        "recorder.loss",
+        "scale",
+    ),
+    Column(
+        "cosine",
+        "float32",
+        "1",
+        "Cosine between the micro-batch's gradient and the mean of the step's others.",
+        "just before the update",
+        "cosine with the others",
+    ),
+    Column(
+        "clip_coef",
+        "float32",
+        "1",
+        "Factor by which the clip scaled the micro-batch's gradient, 1 where it did not act.",
+        "just before the update",
+        "clip coefficient",
+    ),
+    Column(
+        "samples",
+        "int64",
+        "1",
+        "Samples in the micro-batch: first dimension of the first tensor given to recorder.loss.",
+        "recorder.loss",
+        "samples",
+    ),
+    Column("domain", "text", "1", "Where the samples come from, as named by the user.", "recorder.loss", "domain"),
+)
+
+MICRO_BATCH_COLUMNS: Final[dict[str, Column]] = {column.name: column for column in _MICRO_BATCH_COLUMNS}
+"""Every column of the ``micro_batches`` table, by name, in their order on disk."""
+
+MICRO_BATCH_KEYS: Final = ("step", "micro_batch", "session", "seq")
+"""Those of them that say which row it is; the others are measured, and may be null."""
+
 
 def is_text(name: str) -> bool:
     """Whether a column holds text, and is no series.
@@ -360,7 +417,7 @@ def columns_markdown() -> str:
         "of its own. This page is generated from `gradlens/schema.py`; a test keeps the two equal.\n\n"
         "| column | type | unit | meaning | measured |\n|---|---|---|---|---|\n"
     )
-    rows = "".join(f"| `{c.name}` | {c.dtype} | {c.unit} | {_cell(c.meaning)} | {c.measured} |\n" for c in _COLUMNS)
+    rows = _rows(_COLUMNS)
     values = "".join(
         f"\n`{c.name}` is one of: " + ", ".join(f"`{text}`" for text in c.categories) + ".\n"
         for c in _COLUMNS
@@ -373,7 +430,16 @@ def columns_markdown() -> str:
         + ",\neach the L2 norm of one parameter tensor's gradient before clipping, or after a clip of the training's "
         "own,\nof its update, or of its value; or the share of the gradient's entries that is zero, or not finite.\n"
     )
-    return head + rows + values + kinds
+    micro_batches = (
+        "\n# The micro-batch table\n\nOne row per micro-batch of those steps in which they were measured; what was\n"
+        "not is null. `samples` alone is a whole number, since float32 counts no further than 16,777,216.\n\n"
+        "| column | type | unit | meaning | measured |\n|---|---|---|---|---|\n"
+    )
+    return head + rows + values + kinds + micro_batches + _rows(_MICRO_BATCH_COLUMNS)
+
+
+def _rows(columns: tuple[Column, ...]) -> str:
+    return "".join(f"| `{c.name}` | {c.dtype} | {c.unit} | {_cell(c.meaning)} | {c.measured} |\n" for c in columns)
 
 
 def _cell(text: str) -> str:

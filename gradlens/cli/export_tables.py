@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,10 @@ from gradlens.cli.progress import Advance, progress
 from gradlens.cli.table_files import check_ending, check_free, table_file
 from gradlens.schema import TENSOR_KINDS
 from gradlens.store import Run, RunError
-from gradlens.store.export_rows import SUPERSEDED, Slices, step_slices, tensor_slices
+from gradlens.store.export_rows import micro_batch_slices, step_slices
+from gradlens.store.export_tensors import tensor_slices
+from gradlens.store.records import SUPERSEDED
+from gradlens.store.slices import Slices
 from gradlens.store.tables import column_order
 
 _LEADING = ("run_id", "name")
@@ -28,13 +31,13 @@ def add(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         parser = kinds.add_parser(form, help=f"every recorded number as one {title} table")
         parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or folders of runs")
         parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where to")
-        parser.add_argument(
+        instead = parser.add_mutually_exclusive_group()
+        instead.add_argument(
             "--tensors", choices=TENSOR_KINDS, metavar="KIND",
             help=f"per-tensor values instead of steps: {', '.join(TENSOR_KINDS)}",
         )  # fmt: skip
-        parser.add_argument(
-            "--superseded", action="store_true", help="also the steps that a resumed session took again, marked"
-        )
+        instead.add_argument("--micro-batches", action="store_true", help="micro-batches instead of steps")
+        parser.add_argument("--superseded", action="store_true", help="also what a resumed session did again, marked")
         parser.add_argument("--force", action="store_true", help="replace a file that is there")
         parser.add_argument("--json", action="store_true", help="for machines")
         parser.set_defaults(run=run, form=form)
@@ -74,7 +77,7 @@ class _Table:
 def run(given: argparse.Namespace) -> int:
     """Write the table; 1 where something that was recorded could not be read, and is not in it."""
     if given.tensors and given.superseded:
-        raise ValueError("--superseded is about steps, --tensors gives per-tensor values; give one of the two.")
+        raise ValueError("--superseded is about rows of steps, --tensors gives per-tensor values; give one of the two.")
     check_ending(given.out, given.form)
     check_free(given.out, force=given.force)
     runs, problems = named_runs(given.runs)
@@ -84,7 +87,8 @@ def run(given: argparse.Namespace) -> int:
     if not sources:
         raise RunError(_nothing(runs, problems, given))
     problems += [f"{run.name}: {sentence}" for run in empty for sentence in run.problems]
-    table = _table([slices for _, slices in sources], leading=len(runs) > 1, marked=given.superseded)
+    order = list if given.micro_batches else column_order
+    table = _table([slices for _, slices in sources], order, leading=len(runs) > 1, marked=given.superseded)
     written: list[int] = []
     with (
         progress("exporting", sum(slices.rows for _, slices in sources), "rows") as advance,
@@ -104,7 +108,10 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _slices(run: Run, given: argparse.Namespace) -> Slices:
-    return tensor_slices(run, given.tensors) if given.tensors else step_slices(run, superseded=given.superseded)
+    if given.tensors:
+        return tensor_slices(run, given.tensors)
+    slices = micro_batch_slices if given.micro_batches else step_slices
+    return slices(run, superseded=given.superseded)
 
 
 def _watched(slices: Slices, run: Run, advance: Advance) -> Iterator[pa.Table]:
@@ -113,11 +120,13 @@ def _watched(slices: Slices, run: Run, advance: Advance) -> Iterator[pa.Table]:
         advance(part.num_rows, run.name)
 
 
-def _table(sources: Sequence[Slices], *, leading: bool, marked: bool) -> _Table:
+def _table(
+    sources: Sequence[Slices], order: Callable[[Iterable[str]], list[str]], *, leading: bool, marked: bool
+) -> _Table:
     """One schema for all: gradlens' columns in their order, then the users'; none has the name of an added one."""
     own = [list(slices.schema)[: -1 if marked else None] for slices in sources]
     types = {column.name: column.type for columns in own for column in columns}
-    names = column_order(types)
+    names = order(types)
     added = [*(_LEADING if leading else ()), *((SUPERSEDED,) if marked else ())]
     fields = [(f"{name} (logged)" if name in added else name, types[name]) for name in names]
     first = [(name, pa.string()) for name in (_LEADING if leading else ())]
@@ -132,7 +141,13 @@ def _identity(run: Run) -> tuple[str, str]:
 
 
 def _what(given: argparse.Namespace) -> str:
+    if given.micro_batches:
+        return "micro-batches"
     return f"per-tensor {given.tensors}" if given.tensors else "readable rows"
+
+
+def _table_name(given: argparse.Namespace) -> str:
+    return given.tensors or ("micro_batches" if given.micro_batches else "steps")
 
 
 def _nothing(runs: Sequence[Run], problems: Sequence[str], given: argparse.Namespace) -> str:
@@ -169,7 +184,7 @@ def _report(
             for run, number in zip(runs, rows, strict=True)
         ]
         print_json(
-            {"file": str(given.out), "format": given.form, "table": given.tensors or "steps", "rows": sum(rows)}
+            {"file": str(given.out), "format": given.form, "table": _table_name(given), "rows": sum(rows)}
             | {"columns": table.schema.names, "bytes": size, "runs": listed, "problems": problems, "notes": notes}
         )
         return

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradlens.store import Run, RunError, open_runs
+from gradlens.store.layout import TABLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Files:
 def files_of(run: Run) -> Files:
     """Count the files of a run."""
     stamp = run.stamp
-    segments = sum(name.startswith(("steps/seg-", "tensors/seg-")) for name, *_ in stamp)
+    segments = sum(name.startswith(tuple(f"{table}/seg-" for table in TABLES)) for name, *_ in stamp)
     logs = sum(name.startswith("active-") for name, *_ in stamp)
     return Files(segments, logs, sum(size for _, _, size, _ in stamp))
 

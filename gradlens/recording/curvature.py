@@ -71,7 +71,7 @@ class Curvature:
             else:
                 probe.forget()
 
-    def at_theta(self, row: StepRow, carried: float | Tensor | None, *, copy: bool) -> None:
+    def at_theta(self, row: StepRow, carried: Tensor | None, *, copy: bool) -> None:
         """Measure at theta_t, before any optimizer has stepped and before any clip.
 
         Args:
@@ -111,9 +111,7 @@ class Curvature:
                 if self._smoothness.noise is not None:
                     row.scalars[Part.NOISE] = self._smoothness.noise
 
-    def next_gradient(
-        self, waiting: StepRow, carried: float | Tensor | None, both: tuple[Tensor, Tensor] | None
-    ) -> None:
+    def next_gradient(self, waiting: StepRow, carried: Tensor | None, both: tuple[Tensor, Tensor] | None) -> None:
         """Compare the gradient that there is now with that of the step before.
 
         Args:

@@ -35,7 +35,7 @@ class GradientNotes:
 
     def __init__(self, parameters: Sequence[nn.Parameter], device: torch.device) -> None:
         self.doubtful = True
-        self.carried: float | Tensor | None = None
+        self.carried: Tensor | None = None
         self.found: list[Measurement] = []
         self._parameters = parameters
         self._device = device
@@ -140,7 +140,7 @@ class GradientNotes:
 
     def _unscaled(self, norms: Tensor) -> Tensor:
         scale = self.carried
-        return norms if scale is None else norms / (scale.to(norms) if isinstance(scale, Tensor) else scale)
+        return norms if scale is None else norms / scale.to(norms)
 
 
 def spread(norms: Tensor, there: Sequence[bool]) -> Tensor:

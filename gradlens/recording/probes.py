@@ -90,6 +90,12 @@ class Probes:
         """What the rows have said: whether a gradient may be written to before the step without a sign of it."""
         self._gradient.doubtful = doubtful
 
+    def carried_scale(self, which: int) -> Tensor | None:
+        """The loss scale that an optimizer about to step has yet to undo; None where there is none."""
+        carried: Tensor | None = getattr(self._optimizers[which], "grad_scale", None)
+        self._gradient.carried = self._gradient.carried if carried is None else carried
+        return self._gradient.carried
+
     def gradient_norms(self) -> Tensor:
         """L2 norm of each parameter's gradient, NaN where there is none, without a scale that it still carries."""
         return self._gradient.now(self._all)
@@ -128,10 +134,11 @@ class Probes:
         """
         if first:  # also after a step that failed half-way
             row.begun, self._infinite, self._gradient.found = True, [], []
-        optimizer, places = self._optimizers[which], self._all if self._clipping else self._shares[which]
-        carried = getattr(optimizer, "grad_scale", None)
-        self._gradient.carried = self._gradient.carried if carried is None else carried
-        infinite = getattr(optimizer, "found_inf", None)  # a fused optimizer leaves such a step out by itself
+        places = self._all if self._clipping else self._shares[which]
+        self.carried_scale(which)
+        infinite = getattr(
+            self._optimizers[which], "found_inf", None
+        )  # a fused optimizer leaves such a step out by itself
         self._infinite.append(0.0 if infinite is None else kept(infinite))
         norms = None
         if self._gradient_due(row.step) and (first or not self._clipping):

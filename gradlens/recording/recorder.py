@@ -189,8 +189,12 @@ class Recorder:
         if self._storage is not None and resume is not None:
             last, self._steps.samples, seen = self._storage.last()
             self._steps.step = last + 1
-            if clipper is not None:
-                clipper.see(seen)
+            if clipper is not None and not clipper.see(seen):
+                logger.warning(
+                    "gradlens: the memory of %s does not follow from the run's global norms; it begins without one. "
+                    "load_state_dict takes it from a checkpoint.",
+                    clip,
+                )
         self.attach()
 
     # ---- what the user calls -----------------------------------------------------------------------------------------

@@ -125,18 +125,19 @@ class Steps:
                 if first:
                     self.ledger.let_go()
         if self.clipper is not None and first:
-            self._clip(self.clipper, norms)
+            self._clip(self.clipper, norms, which)
 
-    def _clip(self, clipper: Clipper, norms: Tensor | None) -> None:
+    def _clip(self, clipper: Clipper, norms: Tensor | None, which: int) -> None:
         """Not guarded: a clip that fails is a failure of the training, not of its recording."""
         if inside_backward():
             raise RuntimeError(
                 "this training steps inside backward, where the whole gradient is never there at once, so that no clip "
-                "by its norm can be applied; use clip=None to observe."
+                "can be applied; use clip=None to observe."
             )
         begin = time.perf_counter()
+        scale = self.probes.carried_scale(which)
         norms = self.probes.gradient_norms() if norms is None else norms
-        done = clipper.clip(self.probes.parameters, norms, self.probes.learning_rate)
+        done = clipper.clip(self.probes.parameters, norms, self.probes.learning_rate, scale=scale)
         row = None if self.ledger is None else self.ledger.row
         if row is not None:
             row.scalars.update(done)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlens.store import PATIENCE, RunWriter, open_run, written_to
+from gradlens.store.frames import NONE, MicroBatches
 
 logger = logging.getLogger("gradlens")
 
@@ -72,9 +73,14 @@ class Storage:
         """Rows lost, in all sessions so far."""
         return self._lost + self._writer.dropped
 
-    def append(self, row: Mapping[str, Any], tensors: Mapping[str, NDArray[np.floating[Any]]]) -> None:
+    def append(
+        self,
+        row: Mapping[str, Any],
+        tensors: Mapping[str, NDArray[np.floating[Any]]],
+        micro_batches: MicroBatches = NONE,
+    ) -> None:
         """Hand over one complete row; never raises for what the disk does."""
-        self._writer.append(row, {kind: values.astype(np.float32) for kind, values in tensors.items()})
+        self._writer.append(row, {kind: values.astype(np.float32) for kind, values in tensors.items()}, micro_batches)
 
     def go_on(self, run: str | None) -> None:
         """Write to another run under the same root, if it is there; else to this one, in a new session if it has rows.

@@ -3,8 +3,9 @@
 from gradlens.store.disk import Disk
 from gradlens.store.errors import RunError
 from gradlens.store.finding import Runs, open_run, open_runs
-from gradlens.store.run import Run, SessionInfo
+from gradlens.store.run import Run
 from gradlens.store.sealing import compact_run, written_to
+from gradlens.store.state import SessionInfo
 from gradlens.store.writer import PATIENCE, RunWriter
 
 __all__ = [

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from gradlens.store.disk import Disk, lock, whereabouts
-from gradlens.store.frames import MAX_COLUMNS, MAX_FRAME, MAX_LAYOUT, Row, RowEncoder, Tensors, frame, header
+from gradlens.store.frames import (
+    MAX_COLUMNS,
+    MAX_FRAME,
+    MAX_LAYOUT,
+    Layout,
+    MicroBatches,
+    Row,
+    RowEncoder,
+    Tensors,
+    domains_payload,
+    frame,
+    header,
+    micro_batches_in,
+)
 from gradlens.store.layout import LogName
+
+MOST_MICRO_BATCHES: Final = 1 << 20
+"""Micro-batches in a log, and so rows in a segment of them."""
 
 
 class ActiveLog:
@@ -23,6 +41,7 @@ class ActiveLog:
         handle: its open file, locked while the process lives.
         size: bytes that are known to be whole frames.
         rows: how many rows it holds.
+        micro_batches: how many micro-batches they have together.
         sound: whether more may be appended; after a failed write that could not be taken back, nothing may.
 
     Raises:
@@ -32,7 +51,7 @@ class ActiveLog:
 
     def __init__(self, disk: Disk, run: Path, name: LogName) -> None:
         self.path = run / str(name)
-        self.size = self.rows = 0
+        self.size = self.rows = self.micro_batches = 0
         self.sound = True
         self._disk = disk
         self._name = name
@@ -51,34 +70,43 @@ class ActiveLog:
             disk.remove(self.path)
             raise
 
-    def append(self, seq: int, row: Row, tensors: Tensors) -> None:
+    def append(self, seq: int, row: Row, tensors: Tensors, micro_batches: MicroBatches) -> None:
         """Add one row; once this returns, the row survives the death of the process.
 
         Args:
             seq: the row's place in its session.
             row: the scalars of the step, ``step`` among them; None is null.
             tensors: kind -> (parameters,) float32.
+            micro_batches: column -> (micro-batches of the step,).
 
         Raises:
             OSError: if the disk refuses; the log is then as it was, or not ``sound``.
             ValueError: for a row that no log can hold.
         """
-        layout, numbers = self._encoder.numbers(row, tensors)
-        if layout.size > MAX_FRAME:
-            raise ValueError(f"a row of {layout.size:,} bytes is too large for a frame of {MAX_FRAME:,}")
-        if self._encoder.number_of(layout) is None:
-            definition = layout.payload()
-            if len(layout.columns) > MAX_COLUMNS or len(definition) > MAX_LAYOUT:
-                raise ValueError(f"a row of {len(layout.columns):,} names is too wide for a table of {MAX_COLUMNS:,}")
-            self._append(definition)
-            self._names.update(layout.columns)
-            self._encoder.define(layout)
-        self._append(self._encoder.payload(layout, seq, numbers, tensors))
+        count = micro_batches_in(micro_batches)
+        micro_batches = micro_batches if count else {}
+        layout, numbers = self._encoder.numbers(row, tensors, micro_batches)
+        size = layout.size + count * layout.width
+        if size > MAX_FRAME:
+            raise ValueError(f"a row of {size:,} bytes is too large for a frame of {MAX_FRAME:,}")
+        self._define(layout, self._encoder.new_domains(micro_batches))
+        self._append(self._encoder.payload(layout, seq, numbers, tensors, micro_batches))
         self.rows += 1
+        self.micro_batches += count
 
-    def fits(self, row: Row) -> bool:
-        """Whether the log's table has room for the names of a row."""
-        return len(self._names | row.keys()) <= MAX_COLUMNS or not self._names
+    def fits(self, row: Row, micro_batches: MicroBatches) -> bool:
+        """Whether the log's tables have room for the names of a row, its micro-batches and their domains."""
+        if not self._frames:
+            return True
+        if len(self._names | row.keys()) > MAX_COLUMNS:
+            return False
+        if not micro_batches:
+            return True
+        count, domains = micro_batches_in(micro_batches), self._encoder.new_domains(micro_batches)
+        return (
+            self.micro_batches + count <= MOST_MICRO_BATCHES
+            and len(self._encoder.domains) + len(domains) <= MAX_COLUMNS
+        )
 
     def close(self) -> None:
         """Let go of the file."""
@@ -86,6 +114,21 @@ class ActiveLog:
         if self.handle >= 0:
             handle, self.handle = self.handle, -1
             self._disk.close(handle)
+
+    def _define(self, layout: Layout, domains: Sequence[str]) -> None:
+        """Write down what a row's numbers mean, where the log does not say so yet."""
+        if domains:
+            if len(self._encoder.domains) + len(domains) > MAX_COLUMNS:
+                raise ValueError(f"a row of {len(domains):,} new domains is too much for a log of {MAX_COLUMNS:,}")
+            self._append(domains_payload(domains))
+            self._encoder.add_domains(domains)
+        if self._encoder.number_of(layout) is None:
+            definition = layout.payload()
+            if len(layout.columns) > MAX_COLUMNS or len(definition) > MAX_LAYOUT:
+                raise ValueError(f"a row of {len(layout.columns):,} names is too wide for a table of {MAX_COLUMNS:,}")
+            self._append(definition)
+            self._names.update(layout.columns)
+            self._encoder.define(layout)
 
     def _append(self, payload: bytes) -> None:
         self._write(frame(payload, self._name.session, self._name.number, self._frames))

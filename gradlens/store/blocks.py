@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from gradlens.store import layout
 from gradlens.store.errors import RunError
 from gradlens.store.layout import BLOCK
+from gradlens.store.log_tables import tensors_table
 from gradlens.store.pages import Group
 from gradlens.store.segments import Segment, TooMuchError
 from gradlens.store.snapshot import Snapshot
-from gradlens.store.tables import TENSOR_SCHEMA, tensors_table
+from gradlens.store.tables import TENSOR_SCHEMA
 
 MAX_BYTES: Final = 5 << 26
 """Five bytes a value: its step within the block, and itself."""
+SUMMARIES: Final = ("min", "max", "mean", "last")
+"""Of the finite values of a block."""
 
 
 def blocks(found: Snapshot, kind: str, low: int, high: int, columns: tuple[str, ...]) -> pa.Table | None:
@@ -82,6 +85,36 @@ def _cut(table: pa.Table, limit: float) -> pa.Table:
             found = [float(summary(v)) if len(v) else float("nan") for v in finite]
             rest = rest.set_column(place, rest.schema.field(place), pa.array(found, pa.float32()))
     return pa.concat_tables([whole, rest.filter(pc.greater(pc.list_value_length(rest["values"]), 0))])
+
+
+def values(rows: pa.Table | None, names: Sequence[str]) -> pa.Table:
+    """The values in blocks, one row each: step, name and value, ordered by step, then parameter."""
+    schema = pa.schema([("step", pa.int64()), ("name", pa.string()), ("value", pa.float32())])
+    if rows is None or not pc.sum(pc.list_value_length(rows["values"])).as_py():
+        return schema.empty_table()
+    counts = pc.list_value_length(rows["values"]).to_numpy()
+    step = np.repeat(rows["block"].to_numpy() * BLOCK, counts) + pc.list_flatten(rows["offsets"]).to_numpy()
+    parameter = np.repeat(rows["parameter"].to_numpy(), counts)
+    value = pc.list_flatten(rows["values"]).to_numpy()
+    order = np.lexsort((np.arange(len(step)), parameter, step))
+    step, parameter, value = step[order], parameter[order], value[order]
+    newest = np.append((np.diff(step) != 0) | (np.diff(parameter) != 0), True)
+    return pa.table({"step": step[newest], "name": _named(parameter[newest], names), "value": value[newest]})
+
+
+def summaries(rows: pa.Table | None, names: Sequence[str]) -> pa.Table:
+    """The summaries of blocks: step of the block's begin, name, and the four, ordered by step, then parameter."""
+    if rows is None:
+        rows = pa.schema([TENSOR_SCHEMA.field(name) for name in ("parameter", "block", *SUMMARIES)]).empty_table()
+    rows = rows.sort_by([("block", "ascending"), ("parameter", "ascending")])
+    columns = {"step": rows["block"].to_numpy() * BLOCK, "name": _named(rows["parameter"].to_numpy(), names)}
+    return pa.table({**columns, **{name: rows[name] for name in SUMMARIES}})
+
+
+def _named(parameters: NDArray[np.int32], names: Sequence[str]) -> pa.Array:
+    known = np.array([*names, "?"], dtype=object)
+    inside = (parameters >= 0) & (parameters < len(known))
+    return pa.array(known[np.where(inside, parameters, len(known) - 1)], pa.string())
 
 
 def value_counts(segment: Segment) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@
         active-<session>-<number>.log   rows not yet sealed
         steps/seg-<session>-<first>-<last>-<crc32>.parquet      one column per scalar, one row per step
         tensors/seg-<session>-<first>-<last>-<crc32>.parquet    one row per parameter, kind and 256 steps
+        micro_batches/seg-<session>-<first>-<last>-<crc32>.parquet    one row per micro-batch of a step
         health-<session>.json           rows written and dropped, last error, heartbeat, how it closed
 
 Segments are immutable, and their name carries the CRC-32 of their index: no manifest can disagree with them.
@@ -26,7 +27,11 @@ from typing import Final
 RUN_FILE: Final = "run.json"
 STEPS: Final = "steps"
 TENSORS: Final = "tensors"
-TABLES: Final = (STEPS, TENSORS)
+MICRO_BATCHES: Final = "micro_batches"
+TABLES: Final = (STEPS, TENSORS, MICRO_BATCHES)
+"""Folders of segments, in the order in which a log is sealed into them."""
+SINCE: Final = {STEPS: 1, TENSORS: 1, MICRO_BATCHES: 3}
+"""The schema version from which on a run has the folder."""
 BLOCK: Final = 256
 """Steps in one row of the tensor table and in one entry of the pyramid."""
 

@@ -19,9 +19,9 @@ from gradlens.store.blocks import read_tensors
 from gradlens.store.disk import Disk
 from gradlens.store.errors import RunError
 from gradlens.store.layout import SegmentName
-from gradlens.store.pyramid import merge
-from gradlens.store.segments import MAX_ROWS, Segment
-from gradlens.store.tables import TENSOR_SCHEMA, column_order, column_type
+from gradlens.store.pyramid import Summaries, merge
+from gradlens.store.segments import Segment
+from gradlens.store.tables import MAX_ROWS, MICRO_BATCH_SCHEMA, STEP_KEYS, TENSOR_SCHEMA, column_order, column_type
 
 MERGED_BYTES: Final = 160 << 20
 GROUP_BYTES: Final = 256 << 20
@@ -29,6 +29,8 @@ MOST_CHUNKS: Final = 30_000
 """Columns times row groups of a merged segment of step records: what bounds its footer."""
 GROUP_VALUES: Final = 1 << 18
 """Tensor values in a row group: what reading one tensor's series decodes at least."""
+GROUP_ROWS: Final = 1 << 18
+"""Micro-batches in a row group."""
 
 Tick = Callable[[], None]
 
@@ -102,13 +104,7 @@ def _merge(disk: Disk, folder: Path, parts: Sequence[Segment], tick: Tick) -> in
     except RunError:  # a merge would drop what a reader can still tell of the damage
         return 0
     rows = parts[0].name.session, parts[0].name.first, max(part.name.last for part in parts)
-    if folder.name == layout.STEPS:
-        tables = _merged_steps(parts)
-        names = {name for part in parts for name in part.columns} - {"step", "session", "seq"}
-        pyramids = {name: merge([part.pyramid(name) for part in parts]) for name in names}
-        pyramids = {name: pyramids[name] for name in column_order(pyramids) if len(pyramids[name])}
-    else:
-        tables, pyramids = _merged_tensors(parts), {}
+    tables, pyramids = _MERGED[folder.name](parts)
     name = segments.write(disk, folder, rows, _ticking(tables, tick), pyramids, thin=parts[0].thin)
     for part in parts:
         if part.name != name:
@@ -116,14 +112,24 @@ def _merge(disk: Disk, folder: Path, parts: Sequence[Segment], tick: Tick) -> in
     return len(parts) - 1
 
 
-def _merged_steps(parts: Sequence[Segment]) -> Iterator[pa.Table]:
+def _merged_steps(parts: Sequence[Segment]) -> tuple[Iterator[pa.Table], dict[str, Summaries]]:
     names = column_order({name for part in parts for name in part.columns})
     schema = pa.schema([(name, column_type(name)) for name in names])
-    most = max(1, GROUP_BYTES // (8 * len(names)))
+    found = {name: merge([part.pyramid(name) for part in parts]) for name in names if name not in STEP_KEYS}
+    pyramids = {name: entries for name, entries in found.items() if len(entries)}
+    return _together(parts, schema, max(1, GROUP_BYTES // (8 * len(names)))), pyramids
+
+
+def _merged_micro_batches(parts: Sequence[Segment]) -> tuple[Iterator[pa.Table], dict[str, Summaries]]:
+    return _together(parts, MICRO_BATCH_SCHEMA, GROUP_ROWS), {}
+
+
+def _together(parts: Sequence[Segment], schema: pa.Schema, most: int) -> Iterator[pa.Table]:
+    """Rows in their order, a row group of so many at a time, or of one segment."""
     waiting: list[pa.Table] = [schema.empty_table()]
     rows = 0
     for part in parts:
-        table = part.read(names)
+        table = part.read(schema.names)
         if rows and rows + table.num_rows > most:
             yield pa.concat_tables(waiting, promote_options="default").combine_chunks()
             waiting, rows = [schema.empty_table()], 0
@@ -132,7 +138,18 @@ def _merged_steps(parts: Sequence[Segment]) -> Iterator[pa.Table]:
     yield pa.concat_tables(waiting, promote_options="default").combine_chunks()
 
 
-def _merged_tensors(parts: Sequence[Segment]) -> Iterator[pa.Table]:
+def _merged_tensors(parts: Sequence[Segment]) -> tuple[Iterator[pa.Table], dict[str, Summaries]]:
+    return _regrouped(parts), {}
+
+
+_MERGED: Final[dict[str, Callable[[Sequence[Segment]], tuple[Iterator[pa.Table], dict[str, Summaries]]]]] = {
+    layout.STEPS: _merged_steps,
+    layout.TENSORS: _merged_tensors,
+    layout.MICRO_BATCHES: _merged_micro_batches,
+}
+
+
+def _regrouped(parts: Sequence[Segment]) -> Iterator[pa.Table]:
     """Rows in the order of kind, parameter and block, a range of parameters at a time."""
     keys = [part.read(["kind", "parameter", "count", "nonfinite"]) for part in parts]
     for kind in sorted({kind for table in keys for kind in pc.unique(table["kind"]).to_pylist()}):
@@ -180,6 +197,8 @@ def _ticking(tables: Iterable[pa.Table], tick: Tick) -> Iterator[pa.Table]:
 def thin(disk: Disk, run: Path, most: int) -> bool:
     """Where a run takes more bytes, drop per-tensor detail, the oldest first; its 256-step summaries stay.
 
+    Step records and micro-batches have no summaries that could stay in their place, and are never thinned.
+
     Args:
         disk: where writes go.
         run: the run folder.
@@ -191,10 +210,10 @@ def thin(disk: Disk, run: Path, most: int) -> bool:
     Raises:
         OSError: as the system gives it; nothing is lost.
     """
-    total = sum(files.size(folder) for folder in (run, run / layout.STEPS, run / layout.TENSORS))
+    total = sum(files.size(folder) for folder in (run, *(run / table for table in layout.TABLES)))
     if total <= most:
         return True
-    for part in snapshot.take(run).tensors:
+    for part in snapshot.take(run).tables[layout.TENSORS]:
         if part.thin:
             continue
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,12 +20,13 @@ from gradlens.schema import SCHEMA_VERSION
 from gradlens.store import files, layout, segments, snapshot
 from gradlens.store.disk import Disk, lock
 from gradlens.store.errors import RunError
-from gradlens.store.frames import Group
 from gradlens.store.layout import LogName, SegmentName
-from gradlens.store.merging import GROUP_VALUES, Tick, compact
+from gradlens.store.log_tables import has, micro_batches_table, steps_table, tensors_table
+from gradlens.store.merging import GROUP_ROWS, GROUP_VALUES, Tick, compact
 from gradlens.store.pyramid import Summaries, summarise
+from gradlens.store.scan import Group
 from gradlens.store.segments import Segment
-from gradlens.store.tables import steps_table, tensors_table
+from gradlens.store.tables import STEP_KEYS
 
 STALE_SECONDS: Final = 60.0
 """Age from which on a temporary is nobody's; writing one takes a living process seconds."""
@@ -43,12 +44,11 @@ def seal(disk: Disk, run: Path, log: snapshot.Log) -> bool:
     if log.rows:
         seqs = np.concatenate([group.seqs for group in log.groups])
         rows = log.name.session, int(seqs.min()), int(seqs.max())
-        if not _sealed(run / layout.STEPS, rows):
-            table = steps_table(log.groups, log.name.session)
-            segments.write(disk, run / layout.STEPS, rows, [table], pyramids(table))
-        with_tensors = [group for group in log.groups if group.layout.tensors]
-        if with_tensors and not _sealed(run / layout.TENSORS, rows):
-            segments.write(disk, run / layout.TENSORS, rows, _tensor_groups(with_tensors, log.name.session), {})
+        for table in layout.TABLES:
+            groups = [group for group in log.groups if has(table, group)]
+            if groups and not _sealed(run / table, rows):
+                row_groups, summaries = _SEALED[table](groups, log.name.session)
+                segments.write(disk, run / table, rows, row_groups, summaries)
     if log.damage is not None:
         return False
     for table in layout.TABLES:
@@ -76,11 +76,36 @@ def pyramids(table: pa.Table) -> dict[str, Summaries]:
     found = {}
     for name in table.column_names:
         column = table[name]
-        if pa.types.is_string(column.type) or name in ("step", "session", "seq"):
+        if pa.types.is_string(column.type) or name in STEP_KEYS:
             continue
         present = column.is_valid().to_numpy()
         found[name] = summarise(steps[present], column.drop_null().cast(pa.float64()).to_numpy())
     return found
+
+
+_Content = tuple[Iterable[pa.Table], Mapping[str, Summaries]]
+"""Row groups and pyramids of a segment."""
+
+
+def _steps(groups: Sequence[Group], session: int) -> _Content:
+    table = steps_table(groups, session)
+    return [table], pyramids(table)
+
+
+def _tensors(groups: Sequence[Group], session: int) -> _Content:
+    return _tensor_groups(groups, session), {}
+
+
+def _micro_batches(groups: Sequence[Group], session: int) -> _Content:
+    table = micro_batches_table(groups, session)
+    return [table.slice(begin, GROUP_ROWS) for begin in range(0, table.num_rows, GROUP_ROWS)], {}
+
+
+_SEALED: Final[dict[str, Callable[[Sequence[Group], int], _Content]]] = {
+    layout.STEPS: _steps,
+    layout.TENSORS: _tensors,
+    layout.MICRO_BATCHES: _micro_batches,
+}
 
 
 def _tensor_groups(groups: Sequence[Group], session: int) -> Iterator[pa.Table]:
@@ -144,7 +169,7 @@ def tidy(disk: Disk, run: Path, but: int | None = None, tick: Tick = lambda: Non
             continue
         tick()
     if not alive:
-        for folder in (run, run / layout.STEPS, run / layout.TENSORS):
+        for folder in (run, *(run / table for table in layout.TABLES)):
             for path in folder.glob(".*.tmp"):
                 if not disk.owns(path) and _older(path, STALE_SECONDS):
                     disk.remove(path)
@@ -160,7 +185,7 @@ def _older(path: Path, seconds: float) -> bool:
 
 
 def raise_version(disk: Disk, run: Path) -> None:
-    """Note in ``run.json`` that segments of this version may follow.
+    """Make the folders that this version adds to a run, and note in ``run.json`` that its segments may follow.
 
     Raises:
         RunError: if it is no whole run, or one that this version cannot read.
@@ -176,9 +201,13 @@ def raise_version(disk: Disk, run: Path) -> None:
             f"{run / layout.RUN_FILE}: expected schema version {SCHEMA_VERSION} or older, got {version!r}; "
             "update gradlens to write to this run."
         )
-    for table in layout.TABLES:
-        if not (run / table).is_dir():
+    missing = [table for table in layout.TABLES if not (run / table).is_dir()]
+    for table in missing:
+        if layout.SINCE[table] <= version:
             raise RunError(f"{run} is not a whole run: its folder {table} is missing.")
+    for table in missing:
+        disk.make_folder(run / table)
+        disk.sync_folder(run)
     if version < SCHEMA_VERSION:
         disk.write(run / layout.RUN_FILE, json.dumps(entries | {"schema_version": SCHEMA_VERSION}, indent=1).encode())
 

@@ -1,4 +1,4 @@
-"""Step records of a snapshot: each session's up to where a later one takes over, the newest row of each step."""
+"""Series of a snapshot: each session's up to where a later one takes over, the newest row of each step."""
 
 from __future__ import annotations
 
@@ -13,29 +13,23 @@ from numpy.typing import NDArray
 from gradlens.store import layout, pyramid
 from gradlens.store.errors import RunError
 from gradlens.store.layout import BLOCK
+from gradlens.store.log_tables import steps_table
 from gradlens.store.pyramid import Summaries
-from gradlens.store.segments import Segment, TooMuchError
+from gradlens.store.segments import Segment
 from gradlens.store.snapshot import Snapshot
-from gradlens.store.tables import column_order, steps_table
+from gradlens.store.tables import STEP_KEYS, column_order
 
 Series = tuple[NDArray[np.int64], NDArray[np.float64]]
 Stretch = tuple[NDArray[np.int64] | range, NDArray[np.float64]]
 _READERS = 4
-KEYS = ("step", "session", "seq")
 
 
 def columns(found: Snapshot) -> tuple[str, ...]:
     """Names of the recorded series, in the order of the step table."""
-    present = {name for segment in found.steps for name in segment.columns}
+    present = {name for segment in found.tables[layout.STEPS] for name in segment.columns}
     for session in found.sessions:
         present |= {name for group in found.fresh(session, layout.STEPS) for name in group.layout.columns}
-    return tuple(column_order(present | set(KEYS))) if present else ()
-
-
-def rows(found: Snapshot) -> int:
-    """How many step records there are, superseded and broken ones included."""
-    fresh = (len(group.seqs) for session in found.sessions for group in found.fresh(session, layout.STEPS))
-    return sum(segment.rows for segment in found.steps) + sum(fresh)
+    return tuple(column_order(present | set(STEP_KEYS))) if present else ()
 
 
 def series(found: Snapshot, name: str) -> Series:
@@ -72,7 +66,7 @@ def _stretches(found: Snapshot, session: int, name: str) -> list[Stretch]:
         read = [_values(segment, name) for segment in segments]
     parts = [part for part in read if part is not None]
     fresh = found.fresh(session, layout.STEPS)
-    if fresh and (name in KEYS or any(name in group.layout.columns for group in fresh)):
+    if fresh and (name in STEP_KEYS or any(name in group.layout.columns for group in fresh)):
         table = steps_table(fresh, session, ["step", name]).filter(pc.is_valid(pc.field(name)))
         parts.append((table["step"].to_numpy(), table[name].cast(pa.float64(), safe=False).to_numpy()))
     return parts
@@ -96,7 +90,7 @@ def summaries(found: Snapshot, name: str) -> Summaries:
                 parts.append(_summaries_below(segment, name, limit))
             except RunError:
                 continue
-        if fresh and (name in KEYS or any(name in group.layout.columns for group in fresh)):
+        if fresh and (name in STEP_KEYS or any(name in group.layout.columns for group in fresh)):
             table = steps_table(fresh, session, ["step", name]).filter(pc.is_valid(pc.field(name)))
             step, value = table["step"].to_numpy(), table[name].cast(pa.float64(), safe=False).to_numpy()
             below = step < limit
@@ -121,30 +115,3 @@ def _summaries_below(segment: Segment, name: str, limit: float) -> Summaries:
     step = np.asarray(stretch)
     cut = (step // BLOCK == int(limit) // BLOCK) & (step < limit)
     return np.concatenate([whole, pyramid.summarise(step[cut], value[cut])])
-
-
-def tables(found: Snapshot, session: int) -> list[pa.Table]:
-    """A session's step records, a table from each part of it that can be read."""
-    parts = []
-    for segment in found.segments(session, layout.STEPS):
-        try:
-            parts.append(segment.read(segment.columns))
-        except TooMuchError:
-            raise
-        except RunError:
-            continue
-    fresh = found.fresh(session, layout.STEPS)
-    return [*parts, steps_table(fresh, session)] if fresh else parts
-
-
-def newest_rows(
-    found: Snapshot, step: NDArray[np.int64], session: NDArray[np.int64], seq: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Places of the rows that count, ascending in step."""
-    order = np.lexsort((seq, session, step))
-    limits = np.vectorize(found.limit, otypes=[float])
-    numbers, which = np.unique(session, return_inverse=True)
-    alive = step < limits(numbers)[which]
-    order = order[alive[order]]
-    newest: NDArray[np.int64] = order[np.append(np.diff(step[order]) != 0, True)] if len(order) else order
-    return newest

@@ -19,13 +19,14 @@ from gradlens.store import layout, merging, sealing, snapshot
 from gradlens.store.active_log import ActiveLog
 from gradlens.store.disk import Disk, whereabouts
 from gradlens.store.errors import RunError
-from gradlens.store.frames import Row, Tensors
+from gradlens.store.frames import NONE, MicroBatches, Row, Tensors
 from gradlens.store.layout import BLOCK, LogName
 from gradlens.store.segments import parquet_bytes
 from gradlens.store.tables import Parameters, parameters_table
 
 SEAL_ROWS: Final = 8192
 SEAL_BYTES: Final = 32 << 20
+SEAL_MICRO_BATCHES: Final = 1 << 19
 COMPACT_ABOVE: Final = 32
 
 
@@ -60,7 +61,7 @@ class Session:
 
     # ---- the writing thread ------------------------------------------------------------------------------------------
 
-    def append(self, seq: int, row: Row, tensors: Tensors) -> None:
+    def append(self, seq: int, row: Row, tensors: Tensors, micro_batches: MicroBatches = NONE) -> None:
         """Add one row; once this returns, it survives the death of the process.
 
         Raises:
@@ -74,11 +75,11 @@ class Session:
             self.rotate()
             if there:  # a write that failed, it was said, and could not be taken back
                 return
-        if self._log is not None and not self._log.fits(row):
+        if self._log is not None and not self._log.fits(row, micro_batches):
             self.rotate()
         if self._log is None:
             self._log = self._next_log()
-        self._log.append(seq, row, tensors)
+        self._log.append(seq, row, tensors, micro_batches)
         if self._is_full(self._log, int(row["step"])):  # type: ignore[arg-type]  # a row has a step, a number
             self.rotate()
 
@@ -114,7 +115,7 @@ class Session:
     def _is_full(self, log: ActiveLog, step: int) -> bool:
         """A log ends with a block of steps where it can, so that the block is one row a tensor."""
         at_end = step % BLOCK == BLOCK - 1
-        large = log.rows >= SEAL_ROWS or log.size >= SEAL_BYTES
+        large = log.rows >= SEAL_ROWS or log.size >= SEAL_BYTES or log.micro_batches >= SEAL_MICRO_BATCHES
         return large and (at_end or log.rows >= 2 * SEAL_ROWS or log.size >= 2 * SEAL_BYTES)
 
     # ---- the keeping thread ------------------------------------------------------------------------------------------

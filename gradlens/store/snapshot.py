@@ -6,7 +6,7 @@ import io
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,8 +16,9 @@ import numpy as np
 
 from gradlens.store import files, layout
 from gradlens.store.errors import RunError
-from gradlens.store.frames import Group, Scan
 from gradlens.store.layout import LogName, SegmentName
+from gradlens.store.log_tables import has
+from gradlens.store.scan import Group, Scan
 from gradlens.store.segments import Segment
 
 _MAX_LOG = 192 << 20
@@ -125,29 +126,34 @@ class Snapshot:
     """The parts of a run that can be read.
 
     Attributes:
-        steps: segments of step records, in the order of session and row; none lies within another.
-        tensors: segments of per-tensor blocks, likewise.
+        tables: the segments of each table, in the order of session and row; none lies within another.
         logs: active logs.
         problems: a sentence for each part that cannot be read.
     """
 
-    steps: tuple[Segment, ...]
-    tensors: tuple[Segment, ...]
+    tables: Mapping[str, tuple[Segment, ...]]
     logs: tuple[Log, ...]
     problems: tuple[str, ...]
+
+    @property
+    def all_segments(self) -> tuple[Segment, ...]:
+        """Those of all tables."""
+        return tuple(segment for segments in self.tables.values() for segment in segments)
 
     @cached_property
     def sessions(self) -> tuple[int, ...]:
         """Sessions with rows, ascending."""
-        return tuple(sorted({s.name.session for s in self.steps} | {log.name.session for log in self.logs if log.rows}))
+        sealed = {segment.name.session for segment in self.tables[layout.STEPS]}
+        return tuple(sorted(sealed | {log.name.session for log in self.logs if log.rows}))
 
     def fresh(self, session: int, table: str) -> list[Group]:
         """Rows of a session's logs that no segment of a table has."""
-        sealed = self.steps if table == layout.STEPS else self.tensors
-        ranges = [(s.name.first, s.name.last) for s in sealed if s.name.session == session]
+        ranges = [(segment.name.first, segment.name.last) for segment in self.segments(session, table)]
         found = []
         for log in self.logs:
             for group in log.groups if log.name.session == session else ():
+                if not has(table, group):
+                    continue
                 open_rows = np.ones(len(group.seqs), np.bool_)
                 for first, last in ranges:
                     open_rows &= (group.seqs < first) | (group.seqs > last)
@@ -161,7 +167,7 @@ class Snapshot:
     def starts(self) -> dict[int, int]:
         """The smallest step of each session that has rows."""
         found: dict[int, int] = {}
-        for segment in self.steps:
+        for segment in self.tables[layout.STEPS]:
             try:
                 first = segment.first_step
             except RunError:
@@ -180,7 +186,7 @@ class Snapshot:
 
     def segments(self, session: int, table: str) -> Iterator[Segment]:
         """A session's segments of a table, in the order of their rows."""
-        return (s for s in (self.steps if table == layout.STEPS else self.tensors) if s.name.session == session)
+        return (segment for segment in self.tables[table] if segment.name.session == session)
 
 
 def take(run: Path) -> Snapshot:
@@ -189,8 +195,7 @@ def take(run: Path) -> Snapshot:
     The logs are listed before the segments: a log that is sealed meanwhile is then found again as a segment.
     """
     logs, problems = _logs(run)
-    steps = _segments(run, layout.STEPS, problems)
-    tensors = _segments(run, layout.TENSORS, problems)
+    tables = {table: _segments(run, table, problems) for table in layout.TABLES}
     kept = []
     for name, path in logs:
         try:
@@ -201,7 +206,7 @@ def take(run: Path) -> Snapshot:
         if log.problem:
             problems.append(log.problem)
         kept.append(log)
-    return Snapshot(steps, tensors, tuple(kept), tuple(problems))
+    return Snapshot(tables, tuple(kept), tuple(problems))
 
 
 def _logs(run: Path) -> tuple[list[tuple[LogName, Path]], list[str]]:
@@ -221,7 +226,8 @@ def _segments(run: Path, table: str, problems: list[str]) -> tuple[Segment, ...]
             return ()
         entries = files.listing(folder)
     except OSError as error:
-        problems.append(f"{folder} cannot be listed: {error.strerror}.")
+        if not (isinstance(error, FileNotFoundError) and _is_older(run, table)):
+            problems.append(f"{folder} cannot be listed: {error.strerror}.")
         return ()
     good: list[Segment] = []
     for entry in entries:
@@ -234,6 +240,15 @@ def _segments(run: Path, table: str, problems: list[str]) -> tuple[Segment, ...]
         except RunError as error:
             problems.append(str(error))
     return _outermost(good, problems)
+
+
+def _is_older(run: Path, table: str) -> bool:
+    """Whether a run is of a version that did not have a table."""
+    try:
+        version = files.read_json(run / layout.RUN_FILE).get("schema_version")
+    except (FileNotFoundError, RunError):
+        return False
+    return isinstance(version, int) and version < layout.SINCE[table]
 
 
 def _outermost(found: Sequence[Segment], problems: list[str]) -> tuple[Segment, ...]:

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from gradlens.store import session as sessions
 from gradlens.store.disk import Disk
-from gradlens.store.frames import Row, Tensors
+from gradlens.store.frames import NONE, MicroBatches, Row, Tensors
 from gradlens.store.session import Session
 from gradlens.store.tables import Parameters
 
@@ -58,7 +58,7 @@ class RunWriter:
         self.last_error: str | None = None
         self._session = session
         self._patience = patience
-        self._queue: deque[tuple[int, Row, Tensors, int]] = deque()
+        self._queue: deque[tuple[int, Row, Tensors, MicroBatches, int]] = deque()
         self._bytes = 0
         self._seq = 0
         self._behind = False
@@ -139,7 +139,7 @@ class RunWriter:
 
     # ---- the training's thread ---------------------------------------------------------------------------------------
 
-    def append(self, row: Row, tensors: Tensors) -> None:
+    def append(self, row: Row, tensors: Tensors, micro_batches: MicroBatches = NONE) -> None:
         """Hand over one complete step record. Never raises.
 
         Waits ``patience`` at most until the rows before it are written, for which they had a whole step; while the disk
@@ -148,6 +148,8 @@ class RunWriter:
         Args:
             row: the scalars of the step, ``step`` among them; None is null.
             tensors: kind -> (parameters,) float32, for the kinds measured in this step.
+            micro_batches: column of the micro-batch table -> one value for each micro-batch of the step, texts or None
+                for the domain; none where they were not measured.
         """
         if self._forked or self._closing:
             self._refuse()
@@ -163,8 +165,8 @@ class RunWriter:
                 if self._closing:  # by a signal's handler, meanwhile
                     self.dropped += 1
                     return
-            size = 8 * len(row) + sum(values.nbytes for values in tensors.values())
-            self._queue.append((seq, row, tensors, size))
+            size = 8 * (len(row) + sum(map(len, micro_batches.values()))) + sum(v.nbytes for v in tensors.values())
+            self._queue.append((seq, row, tensors, micro_batches, size))
             self._bytes += size
             self._arrived.notify()
 
@@ -220,9 +222,9 @@ class RunWriter:
                 self._arrived.wait_for(lambda: self._queue or self._closing)
                 if not self._queue:
                     return
-                seq, row, tensors, _ = self._queue[0]
+                seq, row, tensors, micro_batches, _ = self._queue[0]
             try:
-                self._session.append(seq, row, tensors)
+                self._session.append(seq, row, tensors, micro_batches)
             except (OSError, MemoryError) as error:
                 self._note(error)
                 if self._closing:
@@ -242,7 +244,7 @@ class RunWriter:
             self._moving = time.monotonic()
             with self._lock:
                 if self._queue:  # unless close has given up meanwhile
-                    self._bytes -= self._queue.popleft()[3]
+                    self._bytes -= self._queue.popleft()[-1]
                 self._behind = self._behind and bool(self._queue)
                 self._written.notify_all()
             if self._session.waiting:

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 import gradlens
 from gradlens.cli import main
-from gradlens.store import Disk, Run, RunWriter, export_rows, segments, snapshot
+from gradlens.store import Disk, Run, RunWriter, export_rows, export_tensors, segments, slices, snapshot
 
 WriteRun = Callable[..., Run]
 Capture = pytest.CaptureFixture[str]
@@ -196,6 +196,19 @@ def test_info_reads_every_byte(tmp_path: Path, capsys: Capture, write_run: Write
     assert "do not match their checksum" in " ".join(text.split())
     assert len(entries["problems"]) == 1
     assert (entries["segments"], entries["logs"], entries["steps"]) == (2, 0, 50)
+
+
+def test_info_reads_and_counts_micro_batches(tmp_path: Path, capsys: Capture) -> None:
+    writer = RunWriter.create(tmp_path, "run", {}, PARAMETERS)
+    for step in range(50):
+        writer.append(step_row(step), {}, {"loss": [1.0, 2.0], "cosine": [0.5, 0.25]})
+    writer.close("finished")
+    _, entries = info(writer.path, capsys)
+    assert (entries["segments"], entries["points"]) == (2, 50 * (4 + 4))
+    flip(only_segment(writer.path, "micro_batches"), "cosine")
+    text, entries = info(writer.path, capsys, code=1)
+    assert "the bytes of 'cosine' do not match their checksum" in " ".join(text.split())
+    assert (len(entries["problems"]), entries["points"]) == (1, 50 * (4 + 2))
 
 
 def test_info_counts_steps_where_their_time_is_damaged(tmp_path: Path, capsys: Capture, write_run: WriteRun) -> None:
@@ -569,20 +582,20 @@ def test_an_interrupted_export_leaves_no_half_file(
     out.parent.mkdir()
     if there:
         out.write_text("the old one")
-    monkeypatch.setattr(export_rows, "SLICE_ROWS", 100)
+    monkeypatch.setattr(slices, "SLICE_ROWS", 100)
     monkeypatch.setattr("gradlens.cli.table_files._PIECE", 10)
     monkeypatch.setattr("gradlens.cli.table_files._GROUP_ROWS", 100)
     seen = []
 
-    def interrupted(self: export_rows.Slices) -> Iterator[pa.Table]:
+    def interrupted(self: slices.Slices) -> Iterator[pa.Table]:
         for part in whole(self):
             seen.append([file.stat().st_size for file in out.parent.iterdir() if file.name.startswith(".")])
             if len(seen) == 3:
                 raise error
             yield part
 
-    whole = export_rows.Slices.__iter__
-    monkeypatch.setattr(export_rows.Slices, "__iter__", interrupted)
+    whole = slices.Slices.__iter__
+    monkeypatch.setattr(slices.Slices, "__iter__", interrupted)
     if error is SystemExit:
         with pytest.raises(SystemExit):
             main(["export", form, str(path), "--out", str(out), "--force"])
@@ -629,6 +642,62 @@ def test_failures_are_one_line_and_write_nothing(
     assert why.format(tmp=tmp_path) in err
     assert sorted(tmp_path.rglob("*.csv")) == before
     writer.close("stopped")
+
+
+def micro_batches_of(step: int) -> dict[str, Any]:
+    """Of another number in each step, none in every fifth."""
+    count = step % 5
+    return {"loss": [step + place / 4 for place in range(count)], "domain": [None, "=web", "books", "web"][:count]}
+
+
+@pytest.mark.parametrize("closed", [True, False])
+@pytest.mark.parametrize("options", [[], ["--superseded"]])
+def test_micro_batches_are_those_of_the_run(
+    tmp_path: Path, small_logs: None, closed: bool, options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradlens.store.slices.SLICE_ROWS", 50)
+    writer = RunWriter.create(tmp_path, "run", {}, PARAMETERS)
+    for step in range(300):
+        writer.append({"step": step}, {}, micro_batches_of(step))
+    writer.close("stopped")
+    again = RunWriter.resume(writer.path, {}, PARAMETERS)
+    for step in range(250, 400):
+        again.append({"step": step}, {}, micro_batches_of(step))
+    assert again.flush()
+    if closed:
+        again.close("finished")
+    frame = gradlens.open_run(writer.path).micro_batches(superseded=bool(options))
+    assert len(frame) == 10 * (90 if options else 80)
+    for form in ("csv", "parquet"):
+        export(form, writer.path, "--micro-batches", "--out", tmp_path / f"a.{form}", *options)
+    head, rows = read_csv(tmp_path / "a.csv")
+    table = pa.parquet.read_table(tmp_path / "a.parquet")
+    assert head == table.column_names == list(frame.columns)
+    for place, name in enumerate(head):
+        truth = [None if pd.isna(value) else value for value in frame[name].tolist()]
+        assert meant([row[place] for row in rows], truth), name
+        assert table[name].to_pylist() == truth
+    again.close("finished")
+
+
+def test_a_run_without_micro_batches_is_left_out_and_named(
+    tmp_path: Path, capsys: Capture, write_run: WriteRun
+) -> None:
+    write_run(tmp_path / "root", name="plain", steps=5)
+    message = "expected micro-batches in 'plain'; found none, and wrote nothing."
+    export("csv", tmp_path / "root", "--micro-batches", "--out", tmp_path / "a", code=1)
+    assert message in capsys.readouterr().err
+    writer = RunWriter.create(tmp_path / "root", "measured", {}, PARAMETERS)
+    writer.append({"step": 0}, {}, {"loss": [1.0, 2.0]})
+    writer.close("finished")
+    export("parquet", tmp_path / "root", "--micro-batches", "--out", tmp_path / "a", "--json")
+    said = json.loads(capsys.readouterr().out)
+    assert said["table"] == "micro_batches"
+    assert said["notes"] == ["plain: it has no micro-batches, and is left out."]
+    assert said["columns"][:4] == ["run_id", "name", "step", "micro_batch"]
+    with pytest.raises(SystemExit):
+        export("csv", tmp_path, "--out", tmp_path / "b", "--tensors", "grad_norm", "--micro-batches")
+    assert "argument --micro-batches: not allowed with argument --tensors" in capsys.readouterr().err
 
 
 def test_superseded_tensors_are_wrong_use(tmp_path: Path, capsys: Capture) -> None:
@@ -706,16 +775,16 @@ def test_a_long_run_is_never_held_whole(tmp_path: Path, monkeypatch: pytest.Monk
         held.append(pa.total_allocated_bytes() - before)
         lengths.append(part_.num_rows)
     assert sum(lengths) == source.rows == rows * parts
-    assert max(lengths) <= export_rows.SLICE_ROWS
+    assert max(lengths) <= slices.SLICE_ROWS
     assert max(held) < 3 * rows * 10 * 8  # bytes of three parts of twelve
 
 
 def test_a_long_runs_tensors_are_cut_in_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = begin(tmp_path, 3000).path
     frame = gradlens.open_run(path).tensors("grad_norm")
-    monkeypatch.setattr(export_rows, "_SLICE_VALUES", 1000)
-    monkeypatch.setattr(export_rows, "SLICE_ROWS", 700)
-    source = export_rows.tensor_slices(gradlens.open_run(path), "grad_norm")
+    monkeypatch.setattr(export_tensors, "_SLICE_VALUES", 1000)
+    monkeypatch.setattr(slices, "SLICE_ROWS", 700)
+    source = export_tensors.tensor_slices(gradlens.open_run(path), "grad_norm")
     parts = list(source)
     assert max(part.num_rows for part in parts) <= 700
     assert len(parts) >= 9
@@ -727,10 +796,10 @@ def test_a_long_runs_tensors_are_cut_in_slices(tmp_path: Path, monkeypatch: pyte
 def test_a_run_that_is_merged_meanwhile_gives_each_row_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_logs: None, kind: str | None
 ) -> None:
-    monkeypatch.setattr(export_rows, "SLICE_ROWS", 50)
+    monkeypatch.setattr(slices, "SLICE_ROWS", 50)
     writer = begin(tmp_path, 1000)
     run = gradlens.open_run(writer.path)
-    source = export_rows.tensor_slices(run, kind) if kind else export_rows.step_slices(run)
+    source = export_tensors.tensor_slices(run, kind) if kind else export_rows.step_slices(run)
     looks = []
 
     def take(path: Path) -> snapshot.Snapshot:

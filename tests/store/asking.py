@@ -24,13 +24,17 @@ import pandas as pd
 
 from gradlens.analysis import summarize
 from gradlens.schema import TENSOR_KINDS
-from gradlens.store import Run, RunError, segments, snapshot
-from gradlens.store.export_rows import step_slices, tensor_slices
+from gradlens.store import Run, RunError, snapshot
+from gradlens.store.export_rows import micro_batch_slices, step_slices
+from gradlens.store.export_tensors import tensor_slices
+from gradlens.store.segments import ends
 
 MOST_SECONDS: Final = 5.0
 MOST_BYTES: Final = 1 << 30
 HANGS_SECONDS: Final = 60.0
 TEXTS: Final = ("clip_source", "smoothness_method")
+MEASURED: Final = ("loss", "grad_norm", "samples", "domain")
+"""Of a micro-batch, in the runs that are damaged."""
 _MOST_COLUMNS = 20
 _ADDRESS_SPACE = 6 << 30  # what the system refuses shows as "malloc of size ... failed"; what it gives, in the RSS
 
@@ -49,6 +53,7 @@ class Answers:
     frames: list[pd.DataFrame] = field(default_factory=list)
     tensors: dict[str, pd.DataFrame] = field(default_factory=dict)
     blocks: dict[str, pd.DataFrame] = field(default_factory=dict)
+    micro_batches: list[pd.DataFrame] = field(default_factory=list)
     parameters: tuple[str, ...] = ()
     slices: dict[str, Numbers] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
@@ -59,7 +64,7 @@ class Answers:
         return (
             sum(len(values) for _, values in (*self.series.values(), *self.slices.values()))
             + sum(int(entries["count"].sum() + entries["nonfinite"].sum()) for entries in self.pyramids.values())
-            + sum(frame.notna().to_numpy().sum() for frame in self.frames)
+            + sum(frame.notna().to_numpy().sum() for frame in (*self.frames, *self.micro_batches))
             + sum(len(frame) for frame in (*self.tensors.values(), *self.blocks.values()) if frame is not None)
             + len(self.parameters)
         )
@@ -92,6 +97,9 @@ def ask(run: Run) -> Answers:
     for superseded in (False, True):
         frame = _told(lambda superseded=superseded: run.steps(superseded=superseded), RunError)
         found.frames += [] if frame is None else [frame]
+    for superseded in (False, True):
+        frame = _told(lambda superseded=superseded: run.micro_batches(superseded=superseded), RunError)
+        found.micro_batches += [] if frame is None else [frame]
     found.parameters = run.parameters
     for kind in TENSOR_KINDS[:1]:
         found.tensors[kind] = _told(lambda kind=kind: run.tensors(kind), RunError)
@@ -118,6 +126,8 @@ def _sliced(run: Run) -> dict[str, Numbers]:
     for kind in TENSOR_KINDS[:1]:
         for _ in tensor_slices(run, kind):
             pass
+    for _ in micro_batch_slices(run):
+        pass
     return found
 
 
@@ -134,7 +144,7 @@ def _told(question: Callable[[], Any], documented: type[Exception]) -> Any:
 
 def forget() -> None:
     """Let no answer come from what was read before."""
-    for kept in vars(segments).values():
+    for kept in vars(ends).values():
         if hasattr(kept, "cache_clear"):
             kept.cache_clear()
     snapshot._scans.clear()
@@ -153,6 +163,7 @@ class Truth:
         tensors: kind -> (step, parameter, value).
         blocks: kind -> (step, parameter, min, max, mean, last) as the files hold them.
         parameters: the names.
+        micro_batches: step, index, loss, gradient norm, samples and domain of each that counts, None where missing.
     """
 
     def __init__(
@@ -161,6 +172,7 @@ class Truth:
         tensors: Mapping[str, Iterable[tuple[int, str, float]]],
         blocks: Mapping[str, Iterable[tuple[Any, ...]]],
         parameters: Sequence[str],
+        micro_batches: Iterable[tuple[Any, ...]] = (),
     ) -> None:
         rows = [row for part in parts for row in part]
         names = {name for row in rows for name in row}
@@ -180,6 +192,7 @@ class Truth:
         self.tensors = {kind: {(s, n): v for s, n, v in values} for kind, values in tensors.items()}
         self.blocks = {kind: set(map(_hashable, rows)) for kind, rows in blocks.items()}
         self.parameters = tuple(parameters)
+        self.micro_batches = {tuple(each[:2]): _hashable(each[2:]) for each in micro_batches}
 
 
 def summary(pairs: Sequence[tuple[int, float]]) -> tuple[float, ...]:
@@ -247,6 +260,17 @@ def wrong(found: Answers, truth: Truth) -> list[str]:
         for row in map(_hashable, frame.itertuples(index=False)):
             if row not in known and not (row[1] == "?" and (row[0], *row[2:]) in anonymous):
                 said.append(f"block {row} of {kind}")
+    for whole_frame in found.micro_batches:
+        superseded = whole_frame.get("superseded")
+        frame = whole_frame if superseded is None else whole_frame[~superseded]
+        keys = list(zip(frame["step"].tolist(), frame["micro_batch"].tolist(), strict=True))
+        if keys != sorted(set(keys)):
+            said.append("micro-batches that do not ascend")
+        rows = frame[list(MEASURED)].astype(object).itertuples(index=False, name=None)
+        for key, row in zip(keys, rows, strict=True):
+            given = tuple("nan" if pd.isna(value) else value for value in row)
+            if truth.micro_batches.get(key) != given:
+                said.append(f"micro-batch {key}: {given}")
     if found.parameters not in ((), truth.parameters):
         said.append(f"parameters {found.parameters}")
     return said
@@ -266,7 +290,7 @@ def _same(a: float, b: float) -> bool:
 
 
 def _hashable(row: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple("nan" if value != value else value for value in row)
+    return tuple("nan" if value is None or value != value else value for value in row)
 
 
 # ---- in a process of its own -----------------------------------------------------------------------------------------

@@ -89,10 +89,17 @@ def tensors(step: int, turn: int) -> dict[str, np.ndarray]:
     return {"grad_norm": (np.arange(3) + 10 * step + 1000 * turn).astype(np.float32)} if step % 2 == 0 else {}
 
 
+def micro_batches(step: int, turn: int) -> dict[str, Any]:
+    """Micro-batches that tell the same, of another number in each step, in two of three."""
+    count = 0 if step % 3 == 1 else step % 4 + 1
+    columns = {"loss": np.arange(count) + 10 * step + 1000 * turn, "samples": [step] * count}
+    return columns | {"domain": [None, "even", f"step {step}"][:count] + ["more"] * (count - 3)} if count else {}
+
+
 def record(turn: Session, number: int, steps: Iterable[int], acknowledged: list[int]) -> None:
     """What the two threads of a writer do, one after the other."""
     for seq, step in enumerate(steps):
-        turn.append(seq, row(step, number), tensors(step, number))
+        turn.append(seq, row(step, number), tensors(step, number), micro_batches(step, number))
         acknowledged.append(step)
         if turn.waiting:
             turn.seal()
@@ -124,7 +131,8 @@ def check(run: Run, turns: dict[int, tuple[list[int], int]]) -> int:
     for each in rows:
         assert each.loss == each.step + 1000.0 * each.session
         assert each.clipped == (each.step % 2 == 0)
-        assert (each.smoothness_method == "none: zero step") == (each.step % 3 == 0)
+        method = getattr(each, "smoothness_method", None)  # none of them may have one
+        assert (method == "none: zero step") == (each.step % 3 == 0)
         if each.step > 6 and each.step % 5:
             assert each.late == each.step / 7
         seen[each.session].append(each.step)
@@ -143,7 +151,27 @@ def check(run: Run, turns: dict[int, tuple[list[int], int]]) -> int:
     values = run.tensors("grad_norm")
     expected = [(s, n, v) for s, t in truth for n, v in zip("abc", tensors(s, t).get("grad_norm", ()), strict=False)]
     assert list(values.itertuples(index=False, name=None)) == expected
+    assert measured(run.micro_batches()) == [each[:-1] for step, turn in truth for each in told(step, turn)]
+    everything = run.micro_batches(superseded=True)
+    written = sorted((step, turn) for turn, steps in seen.items() for step in steps)
+    assert measured(everything, "session") == [each for step, turn in written for each in told(step, turn)]
+    alive = dict(truth)
+    assert everything["superseded"].tolist() == [
+        alive.get(step) != turn for step, turn in written for _ in told(step, turn)
+    ]
     return len(rows)
+
+
+def told(step: int, turn: int) -> list[tuple[Any, ...]]:
+    """Step, place, loss, samples, domain and session of each micro-batch that a step should have."""
+    columns = micro_batches(step, turn).values()
+    return [(step, place, *values, turn) for place, values in enumerate(zip(*columns, strict=True))]
+
+
+def measured(frame: Any, *more: str) -> list[tuple[Any, ...]]:
+    """The same, of those that a run has."""
+    frame = frame[["step", "micro_batch", "loss", "samples", "domain", *more]].astype({"domain": object})
+    return list(frame.where(frame.notna(), None).itertuples(index=False, name=None))
 
 
 def open_only(root: Path) -> Run | None:

@@ -27,7 +27,8 @@ from asking import Answers, Truth, ask, forget, wrong
 from gradlens.store import Disk, Run, frames, open_runs, pages, segments, session
 from gradlens.store.layout import SegmentName
 from gradlens.store.pyramid import SUMMARY
-from gradlens.store.tables import TENSOR_SCHEMA
+from gradlens.store.segments import ends
+from gradlens.store.tables import MICRO_BATCH_SCHEMA, TENSOR_SCHEMA
 
 PARAMETERS = [("a.weight", (2, 3), "float32", 0), ("b", (), "float32", 1), ("c", (4,), "float32", 0)]
 FIRST, MIDDLE, LAST = 200, 270, 330  # two parts; a block of 256 steps begins in the first
@@ -53,6 +54,14 @@ def tensors(step: int) -> dict[str, np.ndarray]:
     return found | ({"update_norm": np.array([1, 2, step], np.float32)} if step % 4 == 0 else {})
 
 
+def micro_batches(step: int) -> dict[str, Any]:
+    """The micro-batches of a step, of another number in each, in three of four steps."""
+    count = step % 4
+    columns = {"loss": [1 / (step + place) for place in range(count)], "samples": [step + 1] * count}
+    columns |= {"grad_norm": [math.nan if step % 5 == 0 else step / 8] * count} if step % 2 else {}
+    return columns | {"domain": [None, "web", f"book {step}"][:count]} if count else {}
+
+
 def row_again(step: int) -> dict[str, Any]:
     """The scalars of a step in the second session."""
     return row(step) | {"loss": -1 / step}
@@ -68,7 +77,7 @@ def record(root: Path, name: str, *, sealed: bool = True) -> Path:
     turn = session.start(Disk(), root, name, {"config": {"lr": 0.1}}, PARAMETERS, run_id=name)
     for part in (0, 1):
         for step in steps_of(part):
-            turn.append(step - FIRST, row(step), tensors(step))
+            turn.append(step - FIRST, row(step), tensors(step), micro_batches(step))
         turn.rotate()
         if sealed:
             turn.seal()
@@ -82,7 +91,7 @@ def resume(run: Path) -> None:
     """A second session, which takes the last steps anew."""
     turn = session.resume(Disk(), run, {}, PARAMETERS)
     for step in range(AGAIN, LAST):
-        turn.append(step - AGAIN, row_again(step), tensors(step))
+        turn.append(step - AGAIN, row_again(step), tensors(step), micro_batches(step))
     turn.rotate()
     turn.seal()
     turn.beat({"rows": LAST - AGAIN, "dropped": 0, "last_error": None, "closed": "finished"})
@@ -110,7 +119,20 @@ def truth(*counts: int, resumed: bool = False) -> Truth:
                 finite = [value for value in numbers if math.isfinite(value)] or [math.nan]
                 mean = float(np.float32(math.fsum(finite) / len(finite)))
                 blocks.setdefault(kind, []).append((256 * block, name, min(finite), max(finite), mean, finite[-1]))
-    return Truth(rows, values, blocks, [name for name, *_ in PARAMETERS])
+    steps = [step for part in parts for step in part]
+    return Truth(rows, values, blocks, [name for name, *_ in PARAMETERS], itertools.chain(*map(measured, steps)))
+
+
+def measured(step: int) -> list[tuple[Any, ...]]:
+    """Step, index, loss, gradient norm, samples and domain of its micro-batches, as float32 has them."""
+    given = micro_batches(step)
+    count = len(given.get("loss", ()))
+    norms = given.get("grad_norm", [None] * count)
+    rows = zip(given.get("loss", ()), norms, given.get("samples", ()), given.get("domain", ()), strict=True)
+    return [
+        (step, place, float(np.float32(loss)), norm, samples, domain)
+        for place, (loss, norm, samples, domain) in enumerate(rows)
+    ]
 
 
 def sample_truth() -> Truth:
@@ -297,7 +319,7 @@ class Parts:
         length = int.from_bytes(data[end - 8 : end - 4], "little")
         index = data[end - 8 - length : end - 8]
         size = int.from_bytes(index[:4], "little")
-        chunks = np.frombuffer(index[8 + size :], segments._CHUNK).copy()
+        chunks = np.frombuffer(index[8 + size :], ends.CHUNK).copy()
         return cls(data[: end - 8 - length], json.loads(index[8 : 8 + size]), chunks, data[end:])
 
     @classmethod
@@ -306,7 +328,7 @@ class Parts:
         end = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
         metadata = pq.read_metadata(pa.BufferReader(data))
         places = [chunk[:2] for group in pages.groups_in(data[end:]) for chunk in group.chunks]
-        chunks = np.zeros(len(places), segments._CHUNK)
+        chunks = np.zeros(len(places), ends.CHUNK)
         for place, (offset, length) in enumerate(places):
             inside = offset >= 0 <= length
             chunks[place] = (*((offset, length) if inside else (0, 0)), zlib.crc32(data[offset : offset + length]), 0)
@@ -443,8 +465,10 @@ FILES: dict[str, Callable[[Path], Path]] = {
     "a log": lambda run: run / "active-0-0.log",
     "a steps segment": lambda run: first(run, "steps"),
     "a tensors segment": lambda run: first(run, "tensors"),
+    "a micro-batch segment": lambda run: first(run, "micro_batches"),
     "steps": lambda run: run / "steps",
     "tensors": lambda run: run / "tensors",
+    "micro_batches": lambda run: run / "micro_batches",
 }
 
 
@@ -462,7 +486,7 @@ def _in_place_of(which: Callable[[Path], Path], make: Callable[[Path], None]) ->
 for _what, _which in FILES.items():
     for _how in NO_FILES if _what in ("run.json", "a log", "a steps segment", "steps") else tuple(NO_FILES)[1::3]:
         _make = NO_FILES[_how]
-        _table = _what in ("steps", "tensors")
+        _table = _what in ("steps", "tensors", "micro_batches")
         _quiet = _what == "session-1.json" or (_table and _how == "a folder") or (not _table and _how == "missing")
         _quiet |= (_what, _how) in (("a log", "empty"), ("health-0.json", "unreadable"))  # which root can read
         _kinds = [*([SILENT] if _quiet else []), *([ON_LOGS] if _what == "a log" else [])]
@@ -596,7 +620,7 @@ for _what, _content in PARAMETER_FILES.items():
 
 @case("names in a run folder")
 def _(root: Path) -> None:
-    for table in ("steps", "tensors"):
+    for table in ("steps", "tensors", "micro_batches"):
         data = first(root / "bad", table).read_bytes()
         for name in (
             "part-0.parquet",
@@ -642,7 +666,7 @@ def _(root: Path) -> None:
 
 @case("two segments, each under the other's name")
 def _(root: Path) -> None:
-    for table in ("steps", "tensors"):
+    for table in ("steps", "tensors", "micro_batches"):
         a, b = (root / "bad" / table).iterdir()
         a.rename(a.with_name("x"))
         b.rename(a)
@@ -854,6 +878,63 @@ for _what, _table in TENSOR_TABLES.items():
     )
 
 
+def _micro_batch(**entries: Any) -> pa.Table:
+    """One row of the table of micro-batches."""
+    row = {"step": 9, "micro_batch": 0, "session": 0, "seq": 9, "loss": 1.0, "samples": 4, "domain": "web"} | entries
+    return pa.Table.from_pylist([row], MICRO_BATCH_SCHEMA)
+
+
+MICRO_BATCH_TABLES: dict[str, Callable[[], pa.Table]] = {
+    **{f"null for {name}": lambda name=name: _micro_batch(**{name: None}) for name in MICRO_BATCH_SCHEMA.names},
+    "a step below zero": lambda: _micro_batch(step=-1),
+    "a step at the end of the numbers": lambda: _micro_batch(step=2**63 - 1),
+    "an index below zero": lambda: _micro_batch(micro_batch=-1),
+    "an index at the end of the numbers": lambda: _micro_batch(micro_batch=2**31 - 1),
+    "places below zero": lambda: _micro_batch(session=-1, seq=-(2**63)),
+    "places at the end of the numbers": lambda: _micro_batch(session=2**63 - 1, seq=2**63 - 1),
+    "numbers at their ends": lambda: _micro_batch(loss=3.4e38, cosine=math.nan, scale=-math.inf, samples=-(2**63)),
+    "a domain of a megabyte": lambda: _micro_batch(domain="x" * 1_000_000),
+    "a domain that is markup": lambda: _micro_batch(domain="<script>alert(1)</script>\0\x1b[31m"),
+    "the same row twice": lambda: pa.concat_tables([_micro_batch(), _micro_batch()]),
+    "rows in no order": lambda: pa.concat_tables([_micro_batch(step=s, micro_batch=s % 3) for s in (7, 3, 3, 9, 0)]),
+    "columns that may not be null": lambda: _required(
+        _micro_batch(**dict.fromkeys(("grad_norm", "scale", "cosine", "clip_coef"), 1.0))
+    ),
+    "a column more": lambda: _micro_batch().append_column("more", pa.array([1])),
+    "a column less": lambda: _micro_batch().drop_columns(["samples"]),
+    "columns in another order": lambda: _micro_batch().select(MICRO_BATCH_SCHEMA.names[::-1]),
+    "bytes for a domain": lambda: _with_column(_micro_batch(), "domain", pa.array([b"\xff"])),
+    "a domain that is not UTF-8": lambda: _with_column(_micro_batch(), "domain", pa.array([b"\xff"]).view(pa.string())),
+    "lists for a loss": lambda: _with_column(_micro_batch(), "loss", pa.array([[1.0]], pa.list_(pa.float32()))),
+    "wide numbers for a loss": lambda: _with_column(_micro_batch(), "loss", pa.array([1.0])),
+    "the rows of step records": lambda: _steps(loss=[1.0, 2.0, 3.0, 4.0]),
+    "no rows": lambda: MICRO_BATCH_SCHEMA.empty_table(),
+}
+for _what, _table in MICRO_BATCH_TABLES.items():
+    case(f"a micro-batch segment of a table: {_what}", CRAFTED, SILENT)(
+        lambda root, table=_table: put_table(root / "bad", "micro_batches", table(), first_step=9, last_step=9)
+    )
+
+
+def _many_micro_batches(rows: int, text: bytes, groups: int = 1) -> Maker:
+    """Micro-batches that take no room on disk, all with one text."""
+
+    def make(root: Path) -> None:
+        kinds = {pa.int32(): INT32, pa.int64(): INT64, pa.float32(): FLOAT}
+        flat = [constant(each.name.encode(), rows, kinds[each.type]) for each in MICRO_BATCH_SCHEMA.remove(10)]
+        columns = [*flat, replace_(_texts(text, rows), name=b"domain")]
+        data = parquet(columns, groups * rows, groups, group_rows=rows, shared=True)
+        put(root / "bad", "micro_batches", Parts.around(data).bytes())
+
+    return make
+
+
+_ROWS = 1_000_000
+case("a micro-batch segment of a million rows that take no room", CRAFTED, SILENT)(_many_micro_batches(_ROWS, b"web"))
+case("a micro-batch segment of a thousand million rows", CRAFTED, SILENT)(_many_micro_batches(_ROWS, b"web", 1000))
+case("a micro-batch segment of a text of 4 KB in every row", CRAFTED, SILENT)(_many_micro_batches(_ROWS, bytes(4_000)))
+
+
 def _zeros(rows: int, values: int, groups: int) -> Maker:
     """Row groups of many values that take no room on disk."""
 
@@ -985,7 +1066,7 @@ def _many_chunks(number: int) -> bytes:
 
 
 for _what, _content in FOOTERS.items():
-    for _table in ("steps", "tensors"):
+    for _table in ("steps", "tensors", "micro_batches"):
 
         def _with_footer(root: Path, table: str = _table, content: Callable[[], bytes] = _content) -> None:
             path = first(root / "bad", table)
@@ -1018,6 +1099,19 @@ def _row(layout: int, seq: int, *numbers: float, values: bytes = b"") -> bytes:
     return struct.pack(f"<IIq{len(numbers)}d", layout, 0, seq, *numbers) + values
 
 
+def _measured(columns: Any) -> bytes:
+    return _layout(json.dumps({"columns": ["step"], "tensors": [], "categories": {}, "micro_batches": columns}))
+
+
+def _domains(texts: Any) -> bytes:
+    return _layout(json.dumps({"domains": texts}))
+
+
+def _row_of(layout: int, seq: int, count: int, *numbers: float) -> bytes:
+    """A row that claims so many micro-batches."""
+    return struct.pack(f"<IIq{len(numbers)}d", layout, count, seq, *numbers)
+
+
 LAYOUTS: dict[str, bytes] = {
     "nothing": _layout(""),
     "no JSON": _layout("{"),
@@ -1043,18 +1137,32 @@ LAYOUTS: dict[str, bytes] = {
     "a lone surrogate": _layout('{"columns": ["step", "\\ud800"], "tensors": [], "categories": {}}'),
     "not UTF-8": _layout(b'{"columns": ["step", "\xff"], "tensors": [], "categories": {}}'),
     "5 MB": _names(["step", *(f"column {i}" for i in range(300_000))]),
+    "micro-batches that are a number": _layout(
+        '{"columns": ["step"], "tensors": [], "categories": {}, "micro_batches": 3}'
+    ),
+    "micro-batches of numbers": _measured([1, 2]),
+    "a column of micro-batches twice": _measured(["loss", "loss"]),
+    "5,000 columns of micro-batches": _measured([str(i) for i in range(5_000)]),
+    "domains that are a text": _domains("web"),
+    "domains that are numbers": _domains([1, 2]),
+    "domains that are lists": _domains([["web"]]),
+    "domains of nothing": _domains(None),
+    "a domain of a megabyte": _domains(["x" * 1_000_000]),
+    "5,000 domains": _domains([str(i) for i in range(5_000)]),
+    "a domain that is a lone surrogate": _layout('{"domains": ["\\ud800"]}'),
 }
 for _what, _payload in LAYOUTS.items():
     case(f"a log whose layout is: {_what}", ON_LOGS)(
         lambda root, payload=_payload: replace(root / "bad/active-0-0.log", log([payload, _row(1, 0, 0.0)]))
     )
 
+_MICRO = _measured(["loss", "domain"])
 _STEP, _BOTH = _names(["step"]), _names(["step", "loss"], [["grad_norm", 2]], {"clip_source": ["a"]})
 LOGS: dict[str, Callable[[], bytes]] = {
     "a header": lambda: log([]),
     "half a header": lambda: log([])[:20],
     "another format": lambda: b"NOTALOG!" + log([])[8:],
-    "a newer version": lambda: log([])[:8] + b"\2\0\0\0" + log([])[12:],
+    "a newer version": lambda: log([])[:8] + b"\3\0\0\0" + log([])[12:],
     "another session": lambda: frames.header(1, 0),
     "another log": lambda: log([_STEP, _row(1, 0, 0.0)], number=1),
     "a frame of 4 GiB": lambda: log([_STEP]) + struct.pack("<II", 2**32 - 1, 0) + bytes(100),
@@ -1067,6 +1175,10 @@ LOGS: dict[str, Callable[[], bytes]] = {
     "a row of layout 2^32 - 1": lambda: log([_STEP, _row(2**32 - 1, 0, 0.0)]),
     "a row too short": lambda: log([_BOTH, _row(1, 0, 0.0)]),
     "a row too long": lambda: log([_STEP, _row(1, 0, 0.0, 1.0)]),
+    "a row of micro-batches that its layout has not": lambda: log([_STEP, _row_of(1, 0, 1, 0.0)]),
+    "a row of fewer micro-batches than it says": lambda: log([_MICRO, _row_of(1, 0, 3, 0.0, 1.0, 2.0)]),
+    "a row of more micro-batches than it says": lambda: log([_MICRO, _row_of(1, 0, 1, 0.0, 1.0, 2.0, 3.0)]),
+    "a row of 2^32 - 1 micro-batches": lambda: log([_MICRO, _row_of(1, 0, 2**32 - 1, 0.0)]),
 }
 ODD_LOGS: dict[str, Callable[[], bytes]] = {
     "steps that are none": lambda: log(
@@ -1108,6 +1220,24 @@ ODD_LOGS: dict[str, Callable[[], bytes]] = {
     ),
     "20,000 layouts": lambda: log([_STEP] * 20_000),
     "4 MB of names": lambda: log([_names(["step", *(f"{i:x}" for i in range(400_000))])]),
+    "micro-batches of no domain": lambda: log(
+        [_MICRO, *(_row_of(1, i, 1, i, 1.0, d) for i, d in enumerate((0, -1, 7, math.nan, 1e300)))]
+    ),
+    "domains out of range": lambda: log(
+        [_MICRO, _domains(["a"]), *(_row_of(1, i, 1, i, 1.0, d) for i, d in enumerate((0, 1, -1, math.nan, 1e300)))]
+    ),
+    "domains that come twice": lambda: log([_MICRO, _domains(["a", "a"]), _row_of(1, 0, 2, 0.0, 1.0, 0, 1.0, 1)]),
+    "a step of no micro-batches": lambda: log([_MICRO, _row_of(1, 0, 0, 0.0)]),
+    "keys and strange names among what micro-batches have": lambda: log(
+        [_measured(["step", "seq", "\0", "loss"]), _row_of(1, 0, 1, 0.0, 9.0, 9.0, 9.0, 1.0)]
+    ),
+    "micro-batches at the ends of the numbers": lambda: log(
+        [_measured(["loss", "samples"]), _row_of(1, 0, 3, 0.0, 1e300, 1e300, -1e300, -1e300, math.inf, math.inf)]
+    ),
+    "a hundred thousand micro-batches in a step": lambda: log(
+        [_measured(["loss"]), _row_of(1, 0, 100_000, 0.0, *[1.0] * 100_000)]
+    ),
+    "columns of micro-batches without numbers": lambda: log([_measured([]), _row(1, 0, 0.0)]),
     "50,000 rows": lambda: log([_STEP, *(_row(1, i, float(i)) for i in range(50_000))]),
 }
 for _what, _content in (LOGS | ODD_LOGS).items():
@@ -1215,7 +1345,9 @@ GOOD: list[Maker] = [
     _segment(lambda: [*keys(5), constant(b"loss", 5), replace_(_texts(b"observed", 5), name=b"clip_source")], 5),
     lambda root: put_table(root / "bad", "steps", _steps(loss=[1.0, 2.0, None, 4.0])),
     lambda root: put_table(root / "bad", "tensors", _one()),
+    lambda root: put_table(root / "bad", "micro_batches", _micro_batch(), first_step=9, last_step=9),
     _zeros(100, 1000, 2),
+    _many_micro_batches(1000, b"web"),
 ]
 """Makers by the same means of what is not bad at all."""
 
@@ -1263,10 +1395,12 @@ def intact(run: Run) -> bool:
     """Whether a good run is read in full."""
     known = truth()
     given = Answers(run.several("loss", "late", "clipped"), tensors={"grad_norm": run.tensors("grad_norm")})
+    given.micro_batches = [run.micro_batches()]
     whole = {name: len(known.series[name][0]) for name in given.series}
     return (
         {name: len(values) for name, (_, values) in given.series.items()} == whole
         and len(given.tensors["grad_norm"]) == len(known.tensors["grad_norm"])
+        and len(given.micro_batches[0]) == len(known.micro_batches)
         and not wrong(given, known)
         and not run.problems
     )
@@ -1274,7 +1408,7 @@ def intact(run: Run) -> bool:
 
 def size_of(run: Run) -> int:
     """How many numbers a run gives."""
-    return len(run.series("step")[0]) + len(run.tensors("grad_norm"))
+    return len(run.series("step")[0]) + len(run.tensors("grad_norm")) + len(run.micro_batches())
 
 
 def logged(found: Answers) -> tuple[int, int]:

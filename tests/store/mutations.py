@@ -153,14 +153,14 @@ class Format:
         file: its place there, a pattern.
         mutators: what is done to it.
         regions: its parts, each of which is to be hit.
-        tables: what is asked most: ``steps``, ``tensors`` or both.
+        tables: what is asked most.
     """
 
     run: str
     file: str
     mutators: tuple[Mutator, ...]
     regions: Callable[[bytes], list[Region]]
-    tables: tuple[str, ...] = ("steps", "tensors")
+    tables: tuple[str, ...] = ("steps", "tensors", "micro_batches")
 
 
 def _everywhere(data: bytes) -> list[Region]:
@@ -201,6 +201,7 @@ FORMATS: dict[str, Format] = {
     "log": Format("live", "active-0-0.log", (*ANY, _reframe, _reframe, _reframe), _log_regions),
     "steps": Format("sealed", "steps/seg-0-0-*.parquet", ANY, _parquet_regions, ("steps",)),
     "tensors": Format("sealed", "tensors/seg-0-0-*.parquet", ANY, _parquet_regions, ("tensors",)),
+    "micro-batches": Format("sealed", "micro_batches/seg-0-0-*.parquet", ANY, _parquet_regions, ("micro_batches",)),
     "steps of version 1": Format("old", "steps/seg-0-0-*.parquet", ANY, _parquet_regions, ("steps",)),
     "tensors of version 1": Format("old", "tensors/seg-0-0-*.parquet", ANY, _parquet_regions, ("tensors",)),
 }
@@ -308,6 +309,8 @@ def _some(run: Run, kind: Format, rng: random.Random) -> Answers:
         if rng.random() < 0.5:
             found.blocks["grad_norm"] = run.tensor_blocks("grad_norm")
         found.parameters = run.parameters
+    if "micro_batches" in kind.tables:
+        found.micro_batches = [run.micro_batches(superseded=rng.random() < 0.5)]
     if rng.random() < 0.1 or _incomplete(found, kind, known_truth(kind.run)):
         found.problems = run.verify()
     return found
@@ -321,6 +324,7 @@ def _incomplete(found: Answers, kind: Format, right: Truth) -> bool:
         ("steps" in kind.tables and lengths != expected)
         or any(len(frame) < len(right.tensors[kind]) for kind, frame in found.tensors.items() if frame is not None)
         or (bool(found.tensors) and not found.parameters)
+        or any(len(frame) < len(right.micro_batches) for frame in found.micro_batches)
     )
 
 

@@ -116,7 +116,7 @@ def _parquet_without_steps() -> bytes:
         ("{", "cannot be read"),
         ("[1]", "expected a JSON object, got list"),
         ("[" * 100_000, "cannot be read"),
-        ('{"schema_version": 99}', "expected schema version 2 or older, got 99"),
+        ('{"schema_version": 99}', "expected schema version 3 or older, got 99"),
         ("{}", "names no schema version"),
         ("\xff\xfe", "cannot be read"),
     ],
@@ -237,7 +237,7 @@ def test_a_file_cut_at_every_byte(pristine: Path, file: str, count: Count) -> No
     count("files cut or changed at every byte", len(data))
 
 
-@pytest.mark.parametrize("table", ["steps", "tensors"])
+@pytest.mark.parametrize("table", ["steps", "tensors", "micro_batches"])
 def test_a_segment_cut_or_changed_at_any_byte(pristine: Path, table: str, count: Count) -> None:
     path = hostile.first(pristine / "sealed", table)
     name = SegmentName.parse(path.name)
@@ -277,7 +277,7 @@ def test_many_runs_are_listed_soon(tmp_path: Path, number: int, seconds: float) 
     files = {name: (template / name).read_bytes() for name in ("run.json", "health-0.json")}
     for index in range(number):
         folder = tmp_path / "root" / f"run-{index:05}"
-        for table in ("steps", "tensors"):
+        for table in ("steps", "tensors", "micro_batches"):
             (folder / table).mkdir(parents=True)
         for name, data in files.items():
             (folder / name).write_bytes(data)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from crash import FRACTIONS, Crash, DyingDisk, begin, check, open_only, record, row, tensors
+from crash import FRACTIONS, Crash, DyingDisk, begin, check, micro_batches, open_only, record, row, tensors
 
 from gradlens.store import Disk, compact_run, session
 from gradlens.store.snapshot import Snapshot
@@ -82,7 +82,7 @@ def go_on(root: Path, turns: dict[int, tuple[list[int], int]]) -> None:
     assert run.problems == ()
     assert run.status == "finished"
     assert [p.name for p in run.path.rglob("*") if p.name.startswith(".") or p.suffix == ".log"] == []
-    for table in ("steps", "tensors"):
+    for table in ("steps", "tensors", "micro_batches"):
         names = sorted(path.name.split("-")[1] for path in (run.path / table).iterdir())
         assert len(names) == len(set(names)), "one segment a session"
 
@@ -137,7 +137,7 @@ def test_the_check_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     disk = DyingDisk()
     turn = begin(disk, tmp_path)
     for seq in range(3):
-        turn.append(seq, row(seq, 0), tensors(seq, 0))
+        turn.append(seq, row(seq, 0), tensors(seq, 0), micro_batches(seq, 0))
     disk.bury()
     run = open_only(tmp_path)
     assert run is not None
@@ -150,3 +150,38 @@ def test_the_check_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Snapshot, "fresh", lambda found, turn, table: fresh_rows(found, turn, table) * 2)
     with pytest.raises(AssertionError):
         check(run, {0: ([0, 1, 2], -1)})
+
+
+def test_a_crash_while_a_run_of_an_older_version_is_taken_up_leaves_a_run(tmp_path: Path, count: Count) -> None:
+    """Its version is raised, and the folders that it lacks are made, before anything of the new version is written."""
+    old = begin(Disk(), tmp_path / "before")
+    whole = [step for step in range(12) if not micro_batches(step, 0)]
+    for seq, step in enumerate(whole):
+        old.append(seq, row(step, 0), tensors(step, 0))
+    old.rotate()
+    old.seal()
+    old.close()
+    (old.path / "micro_batches").rmdir()
+    about = old.path / "run.json"
+    about.write_text(about.read_text().replace('"schema_version": 3', '"schema_version": 2'))
+    rehearsal = DyingDisk()
+    shutil.copytree(tmp_path / "before", tmp_path / "rehearsal")
+    session.resume(rehearsal, tmp_path / "rehearsal" / old.path.name, {}, []).close()
+    assert rehearsal.operations[:2] == ["make_folder", "sync_folder"]
+    tried = points(rehearsal.operations, 0) + [
+        point for shard in (1, 2, 3) for point in points(rehearsal.operations, shard)
+    ]
+    for at, percent in tried:
+        root = tmp_path / "root"
+        shutil.copytree(tmp_path / "before", root)
+        disk = DyingDisk(at, percent)
+        with contextlib.suppress(Crash):
+            session.resume(disk, root / old.path.name, {}, []).close()
+        disk.bury()
+        run = open_only(root)
+        assert run is not None
+        assert run.problems == ()
+        check(run, {0: (whole, -1)})
+        go_on(root, {0: (whole, -1)})
+        shutil.rmtree(root)
+    count("crash points tried, of which rows lost or doubled: 0", len(tried))

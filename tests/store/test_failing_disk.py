@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training import net
+from training import micro_batches_of, net, with_micro_batches
 
 import gradlens
 from gradlens import clipping, every
@@ -79,6 +79,7 @@ def train(root: Path, disk: FailingDisk | None, at_step: Callable[[int], None] =
         clip=clipping.autoclip(50),
         enabled=disk is not None,
     )
+    with_micro_batches(recorder)
     if disk is not None:
         disk.armed = True
     data = torch.Generator().manual_seed(9)
@@ -133,6 +134,7 @@ def test_a_failure_that_passes_costs_nothing(
     run = gradlens.open_run(done["recorder"].path)
     assert run.series("loss")[0].tolist() == list(range(STEPS))
     assert len(run.tensors("grad_norm")) == 4 * STEPS
+    assert micro_batches_of(run)
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
     assert all("no row was lost" in problem for problem in run.problems)
     assert run.verify() == run.problems
@@ -152,6 +154,7 @@ def test_a_failure_that_stays_costs_rows_and_nothing_else(
     run = gradlens.open_run(recorder.path)
     there = run.series("loss")[0].tolist() if run.columns else []
     assert there == list(range(recorder.acknowledged + 1))
+    assert micro_batches_of(run)
     assert recorder.dropped == STEPS - len(there) > 0
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert "gradlens cannot write to" in warning
@@ -181,6 +184,7 @@ def test_a_disk_that_comes_back_is_written_to_again_and_the_gap_is_shown(
     assert 0 < lost == STEPS - len(steps) < 10
     assert steps[:10] == list(range(10))
     assert steps[-9:] == list(range(21, 30))
+    assert micro_batches_of(run)
     assert run.problems == (f"{lost} rows lost while recording: OSError: [Errno 28] No space left on device.",)
     assert run.status == "finished"
     # A crash before the count could be stored would not hide them: the rows' numbering has a gap.
@@ -328,6 +332,7 @@ def test_a_full_disk_of_one_mebibyte(
         assert done["recorder"].dropped == STEPS - len(steps)
         assert steps[:10] == list(range(10))
         assert steps[-7:] == list(range(23, 30))
+        assert micro_batches_of(run)
         assert run.status == "finished"
         assert len(caplog.records) <= 1
     finally:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from training import fork_training, told
+from training import fork_training, micro_batches_of, told
 
 import gradlens
 from gradlens.store import Run
@@ -62,6 +62,7 @@ def test_a_training_killed_at_random_loses_nothing_acknowledged(
             steps, norms = run.series("grad_norm") if run.columns else (np.empty(0), np.empty(0))
             assert np.array_equal(steps, np.arange(len(steps)))
             assert np.isfinite(norms).all()
+            assert micro_batches_of(run)
             if run.columns:
                 frame = run.tensors("grad_norm")
                 assert len(frame) == 4 * len(steps)

@@ -127,8 +127,9 @@ def test_a_segment_of_schema_version_1_has_the_same_pyramid(write_run: Callable[
 def test_a_pyramid_costs_as_much_of_a_long_run_as_of_a_short_one(tmp_path: Path) -> None:
     """The whole series of the long run is a hundred times longer; its pyramid may cost a few times more, not that."""
     from gradlens.store import Disk, sealing, segments
-    from gradlens.store.frames import Group, Layout
-    from gradlens.store.tables import steps_table
+    from gradlens.store.frames import Layout
+    from gradlens.store.log_tables import steps_table
+    from gradlens.store.scan import Group
 
     took = {}
     for count in (10_000, 1_000_000):

@@ -264,10 +264,19 @@ def test_a_run_of_version_1_that_is_compacted_says_that_it_holds_newer_segments(
     copy = Path(shutil.copytree(source, tmp_path / "copy"))
     before = gradlens.open_run(copy).steps()
     compact_run(copy)
-    assert json.loads((copy / "run.json").read_text())["schema_version"] == 2
+    assert json.loads((copy / "run.json").read_text())["schema_version"] == 3
     pd.testing.assert_frame_equal(gradlens.open_run(copy).steps(), before)
     with pytest.raises(ValueError, match=r"is not a run: it holds no run\.json"):
         compact_run(tmp_path)
+
+
+def test_a_run_of_no_parameters_is_whole(tmp_path: Path) -> None:
+    w = RunWriter.create(tmp_path, "run", {}, [])
+    w.append({"step": 0}, {})
+    w.close("finished")
+    run = gradlens.open_run(w.path)
+    assert run.parameters == ()
+    assert run.verify() == ()
 
 
 def test_a_thinned_run_that_is_resumed_in_the_middle_of_a_block_can_be_asked(tmp_path: Path) -> None:

@@ -6,12 +6,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 import gradlens
 from gradlens import clipping, every
+from gradlens.store import Run
 
 torch.set_num_threads(1)
 _TOLD = struct.Struct("<qd")
@@ -23,12 +26,39 @@ def net() -> tuple[nn.Module, torch.optim.Optimizer]:
     return model, torch.optim.SGD(model.parameters(), lr=0.05)
 
 
+def micro_batches(step: int, loss: float) -> dict[str, Any]:
+    """What is recorded beside a row of this step and loss, of another number of micro-batches in each step."""
+    count = step % 4
+    return {"loss": [loss] * count, "samples": [step] * count, "domain": [f"domain {step % 3}"] * count}
+
+
+def with_micro_batches(recorder: gradlens.Recorder) -> None:
+    """Let each row of a recorder bring micro-batches that tell its step and loss."""
+    storage = recorder._storage
+    if storage is not None:
+        append = storage.append
+        storage.append = lambda row, tensors: append(row, tensors, micro_batches(row["step"], row["loss"]))  # type: ignore[method-assign]
+
+
+def micro_batches_of(run: Run) -> bool:
+    """Whether a run has exactly the micro-batches of its rows."""
+    losses = zip(*(values.tolist() for values in run.series("loss")), strict=True) if run.columns else ()
+    known = [
+        (step, place, float(np.float32(loss)), step, f"domain {step % 3}")
+        for step, loss in losses
+        for place in range(step % 4)
+    ]
+    frame = run.micro_batches()[["step", "micro_batch", "loss", "samples", "domain"]]
+    return list(frame.itertuples(index=False, name=None)) == known
+
+
 def train(root: Path, told: int, *, steps: int = 10_000, resume: Path | None = None, pause: float = 0.0) -> None:
     """Train, and write (acknowledged step, its loss) to ``told`` after each; ends by being killed."""
     model, optimizer = net()
     recorder = gradlens.Recorder(
         model, optimizer, root, name="killed", clip=clipping.autoclip(percentile=50), update=every(3), resume=resume
     )
+    with_micro_batches(recorder)
     first = recorder._steps.step
     losses: dict[int, float] = {}
     data = torch.Generator().manual_seed(first)
