@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gradlens import analysis, clipping, figures
     from gradlens.recording import Recorder, watch
+    from gradlens.recording.per_sample import per_sample_gradients
     from gradlens.schedules import every, log_spaced, never
     from gradlens.store import Run, RunError, Runs, open_run, open_runs
 
@@ -38,6 +39,7 @@ _ROOMS = {
     "never": "gradlens.schedules",
     "open_run": "gradlens.store",
     "open_runs": "gradlens.store",
+    "per_sample_gradients": "gradlens.recording.per_sample",
     "watch": "gradlens.recording",
 }
 
@@ -54,6 +56,7 @@ __all__ = [
     "never",
     "open_run",
     "open_runs",
+    "per_sample_gradients",
     "watch",
 ]
 
