@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gradlens import analysis, clipping, figures
     from gradlens.recording import Recorder, watch
+    from gradlens.recording.per_sample import per_sample_gradients
     from gradlens.schedules import every, log_spaced, never, on_spike
     from gradlens.store import Run, RunError, Runs, open_run, open_runs
 
@@ -39,6 +40,7 @@ _ROOMS = {
     "on_spike": "gradlens.schedules",
     "open_run": "gradlens.store",
     "open_runs": "gradlens.store",
+    "per_sample_gradients": "gradlens.recording.per_sample",
     "watch": "gradlens.recording",
 }
 
@@ -56,6 +58,7 @@ __all__ = [
     "on_spike",
     "open_run",
     "open_runs",
+    "per_sample_gradients",
     "watch",
 ]
 
