@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradlens import clipping
-from gradlens.recording.apply_clip import scale_gradients
-from gradlens.recording.device_rules import DeviceAutoClip, device_rule
-from gradlens.recording.norms import global_norm, tensor_norms
+from gradlens.recording.device_rules import device_rule
+from gradlens.recording.norms import difference_norms, global_norm, tensor_norms
 from gradlens.recording.row_finisher import RowFinisher
 from gradlens.recording.row_ring import RowRing
 from gradlens.recording.step_row import Part
@@ -61,41 +60,47 @@ def test_nothing_on_the_device_path_reads_the_host() -> None:
     ]
     with pytest.raises(RuntimeError, match="meta"):
         gradients[0].sum().item()
-    norms = tensor_norms(gradients, meta)
-    for rule in (clipping.fixed(1.0), clipping.autoclip(10)):
-        twin = device_rule(rule)
-        for _ in range(3):
-            coefficient, threshold = twin(global_norm(norms))
-            assert coefficient.shape == threshold.shape == ()
-            scale_gradients(gradients, coefficient)
-
-
-def test_a_rule_without_a_device_twin_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"autoclip\(percentile=10\.0, window=5\) has no form that runs on an accelerator"
-    ):
-        device_rule(clipping.autoclip(10, window=5))
+    assert global_norm(tensor_norms(gradients, meta)).shape == ()
 
 
 @pytest.mark.parametrize("percentile", [0, 1, 10, 50, 90, 100])
-def test_device_autoclip_is_the_host_rule(percentile: float) -> None:
+def test_autoclip_on_a_device_is_the_host_rule(percentile: float) -> None:
     norms = np.random.default_rng(0).lognormal(size=2_500)  # the buffer grows twice
     norms[[0, 1, 500, 2000]] = np.nan, np.inf, np.nan, np.inf
     expected = clipping.replay(clipping.autoclip(percentile), norms)
-    twin = DeviceAutoClip(percentile)
+    twin = device_rule(clipping.autoclip(percentile), CPU)
+    state = twin.init(1)
     for t, norm in enumerate(torch.from_numpy(norms)):
-        coefficient, threshold = twin(norm)
-        assert threshold.item() == pytest.approx(expected.thresholds[t], rel=1e-12)
-        assert coefficient.item() == pytest.approx(expected.coefficients[t], rel=1e-12)
+        clip, state = twin.update(clipping.Measured(norm.reshape(1), xp=torch), state)
+        assert clip.thresholds.item() == pytest.approx(expected.thresholds[t], rel=1e-12)
+        assert clip.coefficients.item() == pytest.approx(expected.coefficients[t], rel=1e-12)
 
 
-def test_device_fixed_is_the_host_rule() -> None:
-    norms = np.array([0.5, 2.0, np.nan, np.inf, 0.0])
-    expected = clipping.replay(clipping.fixed(1.0), norms)
-    twin = device_rule(clipping.fixed(1.0))
-    got = [twin(norm) for norm in torch.from_numpy(norms)]
-    assert [c.item() for c, _ in got] == expected.coefficients.tolist()
-    assert [t.item() for _, t in got] == expected.thresholds.tolist()
+@pytest.mark.parametrize("size", [1, 255, 365 * 365, 10_007, 300_000])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_the_norm_of_a_difference_is_float64s(size: int, dtype: torch.dtype) -> None:
+    new, old = torch.randn(2, size).to(dtype).unbind()
+    found = difference_norms([new, old], [old, old], CPU)
+    assert found[0].item() == pytest.approx(norm64([new - old]), rel=1e-6)
+    assert found[1].item() == 0.0
+
+
+def test_the_norm_of_a_difference_beyond_the_range_of_float32_squares() -> None:
+    for scale in (1e-25, 1e25):
+        new, old = scale * torch.tensor([[3.0, 4.0], [0.0, 0.0]])
+        assert difference_norms([new], [old], CPU).item() == pytest.approx(5 * scale, rel=1e-6)
+
+
+def test_memory_that_is_used_again_is_looked_at_anew() -> None:
+    buffer = torch.zeros(6000)
+    whole = [tensor_norms([buffer[:size].fill_(value)], CPU).item() for size, value in ((6000, 1.0), (6000, 2.0))]
+    assert whole == pytest.approx([math.sqrt(6000), 2 * math.sqrt(6000)])
+    assert tensor_norms(
+        [buffer[:100], buffer[100:5000], buffer.view(torch.float64)[:0]], CPU
+    ).tolist() == pytest.approx([20.0, 140.0, 0.0])
+    for step in range(50):
+        parts = [torch.full((size,), float(step)) for size in (17, 4096, 10_007)]
+        assert tensor_norms(parts, CPU).tolist() == pytest.approx([step * math.sqrt(p.numel()) for p in parts])
 
 
 class LateEvent:

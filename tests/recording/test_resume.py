@@ -16,6 +16,7 @@ from nets import ALWAYS, batches, loss_of, norm64, small_net
 import gradlens
 from gradlens import clipping, every
 from gradlens.clipping import Measured
+from gradlens.recording.apply_clip import Clipper
 from gradlens.store import RunWriter
 
 RULE = clipping.autoclip(percentile=30)
@@ -219,23 +220,19 @@ def test_a_rules_state_survives_saving_and_loading(rule: clipping.ClipRule) -> N
         assert np.array_equal(found.thresholds, expected.thresholds)
 
 
-def test_the_device_twins_state_is_the_host_rules(tmp_path: Path) -> None:
-    from gradlens.recording.apply_clip import Clipper
-    from gradlens.recording.device_rules import DeviceAutoClip
-
+def test_a_resumed_rule_goes_on_from_the_norms_that_were_recorded() -> None:
     norms = np.exp(np.random.default_rng(0).standard_normal(60))
-    host = Clipper(RULE, torch.device("cpu"))
-    host.see(norms[:40])
-    twin = Clipper(RULE, torch.device("cpu"))
-    twin._twin = DeviceAutoClip(30)
-    twin.load_state_dict(host.state_dict())
-    again = Clipper(RULE, torch.device("cpu"))
-    again.load_state_dict(twin.state_dict())
+    host = Clipper(RULE, ["w"], torch.device("cpu"))
+    assert host.see(norms[:40])
+    again = Clipper(RULE, ["w"], torch.device("cpu"))
+    again.load_state_dict(host.state_dict())
     expected = clipping.replay(RULE, norms).thresholds[40:]
-    for clipper in (twin, again):
-        found = [clipper._decide(torch.tensor(norm), None)[1].item() for norm in norms[40:]] if clipper is twin else [
-            RULE.update(Measured(np.array([norm])), clipper._state)[0].thresholds[0] for norm in norms[40:]
-        ]  # fmt: skip
+    parameter = torch.nn.Parameter(torch.ones(1))
+    for clipper in (host, again):
+        found = []
+        for norm in norms[40:]:
+            parameter.grad = torch.tensor([norm], dtype=torch.float32)
+            found.append(clipper.clip([parameter], torch.tensor([norm]), lr=0.1)["clip_threshold"].item())
         assert np.allclose(found, expected, rtol=1e-12)
 
 
