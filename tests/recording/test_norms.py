@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from nets import norm64
 
 from gradlens import clipping
 from gradlens.recording.device_rules import device_rule
