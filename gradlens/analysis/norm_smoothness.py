@@ -158,6 +158,8 @@ def _placebo(run: Run, steps: NDArray[np.int64], scale: float) -> Placebo:
         rule = from_spec(run.clip) if run.clip else None
     except ValueError:  # a rule of a newer version: the placebo without it says less, not something false
         rule = None
+    if rule is not None and rule.scope != "global":  # the placebo has one gradient, of no parameters or micro-batches
+        rule = None
     momentum = defaults.get("momentum") if isinstance(defaults, dict) else None
     return constant_curvature(
         probes=len(steps),

@@ -73,7 +73,7 @@ def difference_norms(new: Sequence[Tensor], old: Sequence[Tensor]) -> Tensor:
     for index, (one, other) in enumerate(zip(new, old, strict=True)):
         if one.dtype in _HALF:
             pieces = zip(one.detach().reshape(-1).split(_PIECE), other.reshape(-1).split(_PIECE), strict=True)  # type: ignore[no-untyped-call]
-            squares[index] = sum(_squares_of_half(a - b) for a, b in pieces)
+            squares[index] = sum(_squares_of_half(a.float() - b.float()) for a, b in pieces)
             continue
         if one.dtype not in scratch:
             scratch[one.dtype] = np.empty(_PIECE + _ROW, _KINDS[one.dtype])

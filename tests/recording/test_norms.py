@@ -82,7 +82,7 @@ def test_autoclip_on_a_device_is_the_host_rule(percentile: float) -> None:
 def test_the_norm_of_a_difference_is_float64s(size: int, dtype: torch.dtype) -> None:
     new, old = torch.randn(2, size).to(dtype).unbind()
     found = difference_norms([new, old], [old, old], CPU)
-    assert found[0].item() == pytest.approx(norm64([new - old]), rel=1e-6)
+    assert found[0].item() == pytest.approx(norm64([new.double() - old.double()]), rel=1e-6)
     assert found[1].item() == 0.0
 
 
