@@ -134,8 +134,8 @@ _COLUMNS: Final = (
         "clip_coef",
         "float64",
         "1",
-        "Factor by which the clip scaled the gradient, 1 where it did not act; where a rule has several, the norm after "
-        "it over the norm before.",
+        "Factor by which the clip scaled the gradient, 1 where it did not act; where a rule has several, the norm "
+        "after it over the norm before.",
         "just before the update",
         "clip coefficient",
     ),

@@ -263,7 +263,8 @@ def test_a_log_changed_at_any_bit(pristine: Path, count: Count) -> None:
     for bit in range(8 * len(data)):
         path.write_bytes(data[: bit // 8] + bytes([data[bit // 8] ^ 1 << bit % 8]) + data[bit // 8 + 1 :])
         log = read_log(path, LogName(0, 0), keep=False)
-        assert log.rows < whole.rows
+        assert log.good <= bit // 8  # nothing counts from the frame on that has the bit; it may be one without a row
+        assert log.rows <= whole.rows
         assert log.damage is not None
         for group, right in zip(log.groups, whole.groups, strict=False):
             assert np.array_equal(group.seqs, right.seqs[: len(group.seqs)])
