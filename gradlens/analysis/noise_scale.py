@@ -7,7 +7,6 @@ arXiv 1812.06162.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -21,26 +20,9 @@ from gradlens.stats.noise_scale import (
     simple_noise_scale,
     step_squares,
 )
+from gradlens.store import Run
 
 Floats = NDArray[np.float64]
-
-
-class Recorded(Protocol):
-    """What is read of a run."""
-
-    @property
-    def name(self) -> str:
-        """The run's name."""
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of its series."""
-
-    def series(self, name: str) -> tuple[NDArray[np.int64], Floats]:
-        """Steps and values."""
-
-    def micro_batches(self) -> pd.DataFrame:
-        """One row for each micro-batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +50,7 @@ class NoiseScale:
     status: str = ""
 
 
-def noise_scale(run: Recorded, *, window: int = 100, tries: int = 999) -> NoiseScale:
+def noise_scale(run: Run, *, window: int = 100, tries: int = 999) -> NoiseScale:
     """Estimate the simple noise scale of a run.
 
     The mean of squared norms over the micro-batches of a step is the small batch of the estimate, the norm of the
@@ -112,11 +94,9 @@ def noise_scale(run: Recorded, *, window: int = 100, tries: int = 999) -> NoiseS
 
 def _squares(table: pd.DataFrame, size_steps: NDArray[np.int64], sizes: Floats) -> StepSquares:
     """The micro-batches by step, without steps whose micro-batches are not all there."""
-    scale, norm, samples = (
-        table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("scale", "grad_norm", "samples")
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = step_squares(table["step"].to_numpy(dtype=np.int64), norm / scale, samples, scale)
+    columns = ("grad_norm", "samples", "scale")
+    norm, samples, scale = (table[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in columns)
+    found = step_squares(table["step"].to_numpy(dtype=np.int64), norm, samples, scale)
     _, at, at_size = np.intersect1d(found.steps, size_steps, assume_unique=True, return_indices=True)
     whole = at[found.samples[at] == sizes[at_size]]
     return StepSquares(
@@ -128,7 +108,7 @@ def _squares(table: pd.DataFrame, size_steps: NDArray[np.int64], sizes: Floats) 
     )
 
 
-def _series(run: Recorded, name: str) -> tuple[NDArray[np.int64], Floats]:
+def _series(run: Run, name: str) -> tuple[NDArray[np.int64], Floats]:
     if name not in run.columns:
         return np.empty(0, dtype=np.int64), np.empty(0)
     return run.series(name)

@@ -1,13 +1,15 @@
 """A planted noise scale is found in what a run recorded, and a run that cannot answer says why."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from gradlens import analysis
+from gradlens import analysis, open_run
+from gradlens.store import RunWriter
 
 STEPS, K, SIZE, D = 600, 4, 8, 30
 MEAN = np.full(D, 0.2)
@@ -41,7 +43,7 @@ def recorded(*, steps: int = STEPS, k: int = K, seed: int = 0, **columns: Any) -
         {
             "step": np.repeat(at, k),
             "micro_batch": np.tile(np.arange(k, dtype=np.int32), steps),
-            "grad_norm": (np.linalg.norm(own, axis=-1) / k).ravel(),
+            "grad_norm": np.linalg.norm(own, axis=-1).ravel(),
             "scale": 1 / k,
             "samples": pd.array([SIZE] * (steps * k), dtype="Int64"),
             "domain": None,
@@ -63,6 +65,22 @@ def test_a_planted_noise_scale_is_found() -> None:
     assert np.isnan(found.moving[:199]).all()
     assert found.moving[199:] == pytest.approx(NOISE_SCALE, rel=0.4)
     assert found.moving[-1] == pytest.approx(found.trace[-200:].mean() / found.g_squared[-200:].mean())
+
+
+def test_the_store_gives_it_what_it_reads(tmp_path: Path) -> None:
+    """Written through the store, in its float32, the answer is the same."""
+    stands_in = recorded(steps=40)
+    writer = RunWriter.create(tmp_path, "run", {}, [])
+    for step in range(40):
+        rows = stands_in.table[stands_in.table["step"] == step]
+        columns = {name: rows[name].tolist() for name in ("grad_norm", "scale", "samples")}
+        norm = stands_in.named["grad_norm"][1][step]
+        writer.append({"step": step, "grad_norm": norm, "batch_size": K * SIZE}, {}, columns)
+    writer.close("finished")
+    found, expected = analysis.noise_scale(open_run(writer.path)), analysis.noise_scale(stands_in)
+    assert found.steps.tolist() == list(range(40))
+    assert found.trace == pytest.approx(expected.trace, rel=1e-5)
+    assert found.overall.value == pytest.approx(expected.overall.value, rel=1e-5)
 
 
 def test_only_steps_that_are_all_there_count() -> None:
