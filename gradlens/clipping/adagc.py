@@ -73,7 +73,7 @@ def adagc(lam: float = 1.05, max_norm: float = 1.0, beta: float = 0.98, warmup: 
             xp.where(warm, together, factors),
             xp.where(warm, xp.where(together < 1.0, lowered, math.inf), thresholds),
         )
-        steps = xp.where(xp.isfinite(norm), state["steps"] + 1.0, state["steps"])
+        steps = xp.where(counts.any(), state["steps"] + 1.0, state["steps"])  # one without a gradient is none
         return clip, {"steps": steps, "gamma": xp.where(warm, smallest, averages)}
 
     def scan(measured: Measured) -> Clip:
