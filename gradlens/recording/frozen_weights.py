@@ -19,8 +19,8 @@ from gradlens.stats.micro_batch_estimator import MicroBatchEstimate, micro_batch
 DIMENSIONS = 1024
 """Inner products of projections are off by about 1 / 32 of the product of the norms."""
 
-_ENTRIES = 1 << 26
-"""Most entries of per-sample gradients that exist at once: 256 MB in single precision."""
+_ENTRIES = 1 << 24
+"""Most entries of per-sample gradients that exist at once: 64 MB in single precision."""
 
 
 class FrozenWeightsProbe:
@@ -30,9 +30,11 @@ class FrozenWeightsProbe:
     gradients, buffers, random states and modes are those of before afterwards, also after an exception. Nothing is
     read by the host, unless ``compute`` does: :func:`estimates` works on the numbers when they have arrived there.
 
-    Cost: about two forward and backward passes; as many as there are samples where the loss cannot be vectorised (see
-    :func:`gradlens.per_sample_gradients`). Memory: 256 MB of gradients in single precision, or one sample's if that is
-    more, with the graphs of as many samples; between probes the step's inputs, and nothing else.
+    Cost: a forward and a backward pass, by sample where the loss cannot be vectorised (see
+    :func:`gradlens.per_sample_gradients`); above all, B times as many numbers as there are parameters are written, read
+    and added up, some 5 ns each on a CPU core: 0.3 s for 64 samples of a million parameters, or 25 of its training
+    steps. Probe rarely. Memory: 64 MB of gradients in single precision, or one sample's if that is more, with the
+    graphs of as many samples; between probes the step's inputs, and nothing else.
 
     Args:
         model: its buffers, modes and gradients are shielded.

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from gradlens.recording.norms import dense
 
-_PIECE = 1 << 20
+_PIECE = 1 << 18
 """Entries hashed at a time: their numbers cost 8 bytes each, whatever the size of a tensor."""
 
 _WORD = 1 << 64
