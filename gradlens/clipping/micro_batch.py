@@ -15,7 +15,8 @@ def micro_batch() -> ClipRule:
     keeps coefficient 1. One micro-batch a step is no clipping; micro-batches of one sample clip per sample.
 
     References:
-        Wang, "Micro-batch clipping improves convergence", arXiv 2408.16204, algorithm 1.
+        Wang, "Revisit Micro-batch Clipping: Adaptive Data Pruning via Gradient Manipulation", ICLR 2025, arXiv
+        2408.16204, algorithm 1.
 
     >>> from gradlens import clipping
     >>> result = clipping.replay(clipping.micro_batch(), [[4.0, 1.0, 2.0]])
