@@ -30,6 +30,7 @@ class DyingDisk(Disk):
         self.percent = percent
         self.operations: list[str] = []
         self.targets: list[str] = []
+        self.turns: list[Session] = []
         self._open: set[int] = set()
 
     def __getattribute__(self, name: str) -> Any:
@@ -72,6 +73,10 @@ class DyingDisk(Disk):
         for handle in self._open:
             os.close(handle)
         self._open.clear()
+        for turn in self.turns:  # a session holds its folder, too, past any disk
+            if turn._folder >= 0:
+                os.close(turn._folder)
+        self.turns.clear()
 
 
 def row(step: int, turn: int) -> dict[str, Any]:
@@ -112,7 +117,14 @@ def record(turn: Session, number: int, steps: Iterable[int], acknowledged: list[
 
 
 def begin(disk: Disk, root: Path) -> Session:
-    return session.start(disk, root, "crashing", {}, PARAMETERS)
+    return mortal(disk, session.start(disk, root, "crashing", {}, PARAMETERS))
+
+
+def mortal(disk: Disk, turn: Session) -> Session:
+    """A session that is buried with its disk, should that die."""
+    if isinstance(disk, DyingDisk):
+        disk.turns.append(turn)
+    return turn
 
 
 def check(run: Run, turns: dict[int, tuple[list[int], int]]) -> int:

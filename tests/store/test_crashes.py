@@ -6,7 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from crash import FRACTIONS, Crash, DyingDisk, begin, check, micro_batches, open_only, record, row, tensors
+from crash import (
+    FRACTIONS,
+    PARAMETERS,
+    Crash,
+    DyingDisk,
+    begin,
+    check,
+    micro_batches,
+    mortal,
+    open_only,
+    record,
+    row,
+    tensors,
+)
 
 from gradlens.store import Disk, compact_run, session
 from gradlens.store.snapshot import Snapshot
@@ -54,7 +67,7 @@ def left_by_a_crash(root: Path) -> None:
 
 def resumed(disk: Disk, root: Path, acknowledged: list[int]) -> None:
     (path,) = (each for each in root.iterdir() if each.is_dir())
-    turn = session.resume(disk, path, {}, [("a", (2, 2), "float32", 0), ("b", (3,), "float32", 0), ("c", (), "", 1)])
+    turn = mortal(disk, session.resume(disk, path, {}, PARAMETERS))
     turn.tidy()
     record(turn, 1, range(9, 18), acknowledged)
 
