@@ -25,9 +25,10 @@ def adagc(lam: float = 1.05, max_norm: float = 1.0, beta: float = 0.98, warmup: 
     .. math:: \hat g_i = g_i \min(1, \lambda \gamma_i / \lVert g_i \rVert), \qquad
               \gamma_i \leftarrow \beta \gamma_i + (1 - \beta) \lVert \hat g_i \rVert.
 
-    A step in which some gradient is not finite leaves the warm-up as it was; after the warm-up, only the parameter
-    concerned. A parameter whose first gradient comes after the warm-up starts from that. In the warm-up a parameter's
-    threshold is the norm that it is brought to, infinite where nothing is. Memory: one number a parameter.
+    A step in which some gradient is not finite, or all norms are NaN, leaves the warm-up as it was; after the warm-up,
+    only the parameter concerned. A parameter whose first gradient comes after the warm-up starts from that. In the
+    warm-up a parameter's threshold is the norm that it is brought to, infinite where nothing is. Memory: one number a
+    parameter.
 
     Args:
         lam: by how much a norm may exceed its average, above 0.
@@ -73,7 +74,7 @@ def adagc(lam: float = 1.05, max_norm: float = 1.0, beta: float = 0.98, warmup: 
             xp.where(warm, together, factors),
             xp.where(warm, xp.where(together < 1.0, lowered, math.inf), thresholds),
         )
-        steps = xp.where(counts.any(), state["steps"] + 1.0, state["steps"])  # one without a gradient is none
+        steps = xp.where(counts.any(axis=-1, keepdims=True), state["steps"] + 1.0, state["steps"])
         return clip, {"steps": steps, "gamma": xp.where(warm, smallest, averages)}
 
     def scan(measured: Measured) -> Clip:

@@ -65,7 +65,8 @@ def zclip(
         onset = xp.where(warm, math.inf, mean + limit * (deviation + added))
         spike = norm > onset
         z = xp.where(spike, (norm - mean) / (deviation + added), 1.0)
-        used = xp.where(spike, mean + limit * limit * deviation / z, norm)
+        # Where there is no spike a deviation may be zero, and an infinite limit times zero is no number.
+        used = xp.where(spike, mean + limit * limit * xp.where(spike, deviation, 1.0) / z, norm)
         # Equal weights while warm (Welford's update of mean and variance), exponential ones then.
         weight = xp.where(warm, 1.0 / (seen + 1.0), 1.0 - kept)
         moved = mean + weight * (used - mean)

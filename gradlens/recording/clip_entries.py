@@ -54,15 +54,17 @@ class Gradients:
         scale_gradients(self.tensors, take(coefficients, self.places))
         self.norms = self.norms * coefficients
 
-    def measure(self) -> None:
-        """Measure the norms afresh."""
+    def measure(self, changed: Tensor) -> None:
+        """Measure the norms afresh; where nothing has changed, a 0-d bool, they keep every bit."""
+        if changed.device.type == "cpu" and not bool(changed):
+            return
         found = tensor_norms(self.tensors, self.norms.device)
         found = found if self.scale is None else found / self.scale.to(found)
         found = torch.where(torch.isnan(found), torch.inf, found)
         norms = torch.full_like(self.norms, torch.nan)
         for place, norm in zip(self.places, found, strict=True):
             norms[place] = norm
-        self.norms = norms
+        self.norms = torch.where(changed, norms, self.norms)
 
     def copy(self) -> Gradients:
         """The same, free to be changed."""
@@ -164,7 +166,7 @@ def _clamp(gradients: Gradients, v: float) -> None:
             clipped = clipped | (largest > most).to(clipped.device)
             view.clamp_(-most, most)
     gradients.clipped.append(clipped)
-    gradients.measure()
+    gradients.measure(clipped)
 
 
 def _clip_units(gradients: Gradients, rule: ClipRule) -> None:
@@ -180,7 +182,7 @@ def _clip_units(gradients: Gradients, rule: ClipRule) -> None:
             _scale_units(tensor, own.to(tensor.device))
     gradients.clipped.append((torch.isfinite(norms) & (norms > clip.thresholds)).any())
     gradients.unit_coefficients = clip.coefficients
-    gradients.measure()
+    gradients.measure((clip.coefficients != 1.0).any())
 
 
 def _scale_units(tensor: Tensor, coefficients: Tensor) -> None:
