@@ -64,6 +64,7 @@ SMOOTHNESS_METHODS: Final = (
     "none: gradient was changed before the step",
     "none: gradient was overwritten before the next",
     "none: no gradient at the next step",
+    "none: gradients carry different loss scales",
     "none: probe failed",
 )
 """The estimator of a row's smoothness or, after ``none:``, the reason why the row has none."""

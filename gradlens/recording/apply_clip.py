@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -18,6 +19,8 @@ from gradlens.recording.clip_entries import Gradients, act, reads_entries
 from gradlens.recording.device_rules import device_rule
 from gradlens.recording.norms import global_norm
 from gradlens.recording.scaling import scale_gradients, take
+
+logger = logging.getLogger("gradlens")
 
 
 class Clipper:
@@ -52,7 +55,7 @@ class Clipper:
             )
         on_host = device.type == "cpu"
         asarray = np.asarray if on_host else partial(torch.as_tensor, device=device)
-        self._rule, self._names = rule, tuple(names)
+        self._rule, self._names, self._device = rule, tuple(names), device
         self._xp: Any = np if on_host else torch
         self._form = rule if on_host else device_rule(rule, device)
         self._members: Members | None = None
@@ -65,6 +68,15 @@ class Clipper:
         self._state = self._form.init(groups)
         self._present: Sequence[int] = ()
         self._absent = torch.empty(0)
+
+    def over(self, names: Sequence[str]) -> Clipper:
+        """The same rule over other parameters; its memory goes on where it is of the global norm, else begins anew."""
+        other = Clipper(self._rule, names, self._device)
+        if self._rule.scope == "global":
+            other._state = self._state
+        elif self._form.save(self._state):
+            logger.warning("gradlens: the optimizer has other parameters than before; %s forgets its past.", self._rule)
+        return other
 
     @property
     def local(self) -> bool:

@@ -9,7 +9,10 @@ StepArguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def measure_first_evaluation(
-    args: tuple[Any, ...], kwargs: dict[str, Any], measure: Callable[[], None]
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    measure: Callable[[], None],
+    evaluates: Callable[[bool], None] = lambda _: None,
 ) -> StepArguments | None:
     """Arguments of ``optimizer.step`` whose closure calls ``measure`` once, after its first evaluation.
 
@@ -19,6 +22,7 @@ def measure_first_evaluation(
         args: positional arguments of the step, the optimizer itself first.
         kwargs: its keyword arguments.
         measure: what to do between the gradient and the update.
+        evaluates: told when an evaluation begins (True) and ends (False).
 
     Returns:
         The arguments to step with instead, as an optimizer's pre-hook returns them; None where there is no closure.
@@ -30,13 +34,17 @@ def measure_first_evaluation(
     (None, None, ['loss', 'norm', 'loss'])
     """
     closure = kwargs["closure"] if "closure" in kwargs else args[1] if len(args) > 1 else None
-    if closure is None:
+    if not callable(closure):  # an optimizer's own first argument may be something else
         return None
     evaluations = 0
 
     def measured() -> Any:
         nonlocal evaluations
-        result = closure()
+        evaluates(True)
+        try:
+            result = closure()
+        finally:
+            evaluates(False)
         evaluations += 1
         if evaluations == 1:
             measure()

@@ -26,7 +26,7 @@ _HALF_ROW = 512
 """Entries of half precision, which torch sums, less exactly than BLAS."""
 _PIECE = 1 << 17
 """Entries of a difference that are held at a time, so that they are still in the cache when they are summed."""
-_MOST_VIEWS = 1 << 16
+_MOST_VIEWS = 1 << 12
 
 _KINDS: dict[torch.dtype, np.dtype[Any]] = {
     torch.float32: np.dtype(np.float32),

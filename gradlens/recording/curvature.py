@@ -57,9 +57,9 @@ class Curvature:
         """By how much the estimator of the smoothness multiplies the rounding of a gradient."""
         return 1 if self._smoothness is None else self._smoothness.points
 
-    def needs_gradient(self, step: int) -> bool:
+    def needs_gradient(self) -> bool:
         """Whether the smoothness of the step before waits for this step's gradient."""
-        return self._consecutive.armed and self._plan.smoothness(step - 1)
+        return self._consecutive.armed
 
     def loss_begins(self, row: StepRow, call: Callable[[], Any], of: int) -> None:
         """Before a loss is evaluated: remember how, if a probe of this step will evaluate it again."""
@@ -71,12 +71,12 @@ class Curvature:
             else:
                 probe.forget()
 
-    def at_theta(self, row: StepRow, carried: Tensor | None, *, copy: bool) -> None:
+    def at_theta(self, row: StepRow, scales: Sequence[Tensor | None], *, copy: bool) -> None:
         """Measure at theta_t, before any optimizer has stepped and before any clip.
 
         Args:
             row: of the step.
-            carried: the loss scale that the gradients still have.
+            scales: what each optimizer's gradients are still multiplied by.
             copy: whether the gradients are about to be clipped in place.
         """
         if self._landscape.armed:
@@ -85,7 +85,10 @@ class Curvature:
             return
         if inside_backward():
             row.smoothness = f"none: {_INSIDE_BACKWARD}"
+        elif self._smoothness is None and not _alike(scales):
+            row.smoothness = "none: gradients carry different loss scales"
         elif self._smoothness is None:
+            carried = scales[0]
             row.smoothness = CONSECUTIVE
             with self._guard(row):
                 gradients = [parameter.grad for parameter in self._parameters]
@@ -111,19 +114,25 @@ class Curvature:
                 if self._smoothness.noise is not None:
                     row.scalars[Part.NOISE] = self._smoothness.noise
 
-    def next_gradient(self, waiting: StepRow, carried: Tensor | None, both: tuple[Tensor, Tensor] | None) -> None:
+    def next_gradient(
+        self, waiting: StepRow, scales: Sequence[Tensor | None], both: tuple[Tensor, Tensor] | None
+    ) -> None:
         """Compare the gradient that there is now with that of the step before.
 
         Args:
             waiting: the row of the step before.
-            carried: the loss scale that the gradients still have.
+            scales: what each optimizer's gradients are still multiplied by.
             both: the global norm where backward left the gradient, and as it is now.
         """
         if not self._consecutive.armed or inside_backward():
             return
         with self._guard(waiting):
             gradients = [parameter.grad for parameter in self._parameters]
-            change = self._consecutive.change(gradients, 1.0 if carried is None else carried)
+            if not _alike(scales):
+                self._consecutive.forget()
+                waiting.smoothness = "none: gradients carry different loss scales"
+                return
+            change = self._consecutive.change(gradients, 1.0 if scales[0] is None else scales[0])
             if change is None:
                 waiting.smoothness = "none: gradient was overwritten before the next"
                 return
@@ -163,6 +172,11 @@ class Curvature:
             if self._smoothness is not None:
                 self._smoothness.forget()
             self._skip("a smoothness probe", row.step, error)
+
+
+def _alike(scales: Sequence[Tensor | None]) -> bool:
+    """Whether all are the same; a scaler hands on one and the same scale, perhaps as a copy."""
+    return len({scale is None for scale in scales}) == 1
 
 
 def inside_backward() -> bool:

@@ -30,6 +30,7 @@ class Measurement:
         taken_there: the same of ``taken``.
         announced: whether the gradients' versions say that one was written to between the two points.
         once: whether ``taken`` is ``left``, measured once.
+        scale: what the gradients were still multiplied by at the step, a 0-d tensor; None for nothing.
     """
 
     places: range
@@ -39,6 +40,12 @@ class Measurement:
     taken_there: list[bool]
     announced: bool
     once: bool
+    scale: Tensor | None = None
+
+    @property
+    def unscaled(self) -> Tensor:
+        """``taken`` without the loss scale that the gradients still carried."""
+        return self.taken if self.scale is None else self.taken / self.scale.to(self.taken)
 
 
 class GradientProbe:
@@ -80,12 +87,13 @@ class GradientProbe:
         if self._left is None:
             self._look()
 
-    def at_step(self, places: range, *, again: bool) -> Measurement:
+    def at_step(self, places: range, *, again: bool, scale: Tensor | None = None) -> Measurement:
         """Measure what an optimizer takes.
 
         Args:
             places: which of the parameters are of interest.
             again: also where, by the gradients' versions, it is what backward left.
+            scale: what the gradients are still multiplied by.
         """
         part = slice(places.start, places.stop)
         now, seen = [parameter.grad for parameter in self._parameters[part]], self._seen[part]
@@ -100,6 +108,7 @@ class GradientProbe:
             taken_there=[gradient is not None for gradient in now],
             announced=announced,
             once=once,
+            scale=None if scale is None else scale.clone(),
         )
 
     def _place(self, index: int) -> int:
@@ -126,7 +135,7 @@ def _versions(gradients: Sequence[Tensor | None]) -> list[int]:
 
 
 def joined(shares: Sequence[Measurement], count: int) -> Measurement:
-    """The measurements of several optimizers as one of all the parameters there are.
+    """The measurements of several optimizers as one of all the parameters there are, without the scales they carried.
 
     Args:
         shares: of one step, at least one, without overlap.
@@ -146,7 +155,7 @@ def joined(shares: Sequence[Measurement], count: int) -> Measurement:
     return Measurement(
         places=range(count),
         left=torch.cat(lefts) if len(lefts) == len(shares) else None,
-        taken=torch.cat([share.taken for share in shares]),
+        taken=torch.cat([share.unscaled for share in shares]),
         left_there=spread("left_there"),
         taken_there=spread("taken_there"),
         announced=any(share.announced for share in shares),

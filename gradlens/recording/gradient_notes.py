@@ -29,13 +29,11 @@ class GradientNotes:
 
     Attributes:
         doubtful: whether a gradient may be written to between backward and step without a sign of it.
-        carried: the loss scale that a fused optimizer has yet to undo; None where there is none.
         found: what has been measured at the optimizers of this step.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], device: torch.device) -> None:
         self.doubtful = True
-        self.carried: Tensor | None = None
         self.found: list[Measurement] = []
         self._parameters = parameters
         self._device = device
@@ -55,16 +53,24 @@ class GradientNotes:
         """Measure the gradient before a clip that the user names."""
         self._probe.measure_left()
 
-    def now(self, places: range) -> Tensor:
-        """L2 norm of each gradient as it is now, NaN where there is none, without a scale that it still carries."""
+    def now(self, places: range, scale: Tensor | None) -> Tensor:
+        """L2 norm of each gradient as it is now, NaN where there is none, without the scale that it still carries."""
         there = [parameter.grad is not None for parameter in self._parameters[places.start : places.stop]]
-        return self._unscaled(spread(self._probe.norms(places), there))
+        norms = spread(self._probe.norms(places), there)
+        return norms if scale is None else norms / scale.to(norms)
 
-    def at_step(self, row: StepRow, places: range) -> Tensor:
-        """Measure what an optimizer takes: the norms, as :meth:`now`."""
-        again = self.doubtful or row.step % CHECK_EVERY == 0
-        self.found.append(self._probe.at_step(places, again=again))
-        return self._unscaled(spread(self.found[-1].taken, self.found[-1].taken_there))
+    def at_step(self, row: StepRow, places: range, scale: Tensor | None, *, scaling: bool) -> Tensor:
+        """Measure what an optimizer takes: the norms, as :meth:`now`.
+
+        Args:
+            row: of the step.
+            places: which parameters.
+            scale: what their gradients are still multiplied by.
+            scaling: whether a scaler is at work, which unscales them without a sign of it.
+        """
+        again = scaling or self.doubtful or row.step % CHECK_EVERY == 0
+        self.found.append(self._probe.at_step(places, again=again, scale=scale))
+        return spread(self.found[-1].unscaled, self.found[-1].taken_there)
 
     def count_entries(self, row: StepRow, places: range) -> None:
         """Count the entries that are zero or not finite."""
@@ -90,7 +96,7 @@ class GradientNotes:
                     "gradlens found no gradient at step %d: was loss.backward() called before step()?", row.step
                 )
             return
-        taken = self._unscaled(found.taken)
+        taken = found.unscaled
         norm = global_norm(taken)
         row.scalars |= {"grad_norm": norm, "nonfinite": (~torch.isfinite(taken)).sum()}
         row.scalars.setdefault("grad_norm_clipped", norm)  # unless gradlens' own clip has noted it
@@ -110,12 +116,12 @@ class GradientNotes:
         found = joined(self.found, len(self._parameters))
         if found.left is None or found.once:
             return None
-        return global_norm(found.left) / row.scalars.get("loss_scale", 1.0), global_norm(self._unscaled(found.taken))
+        return global_norm(found.left) / row.scalars.get("loss_scale", 1.0), global_norm(found.unscaled)
 
     def forget(self) -> None:
         """Let go of the step."""
         self._probe.step_ended()
-        self.found, self.carried, self._counted = [], None, {}
+        self.found, self._counted = [], {}
 
     def _note_both(self, row: StepRow, found: Measurement, left: Tensor) -> None:
         """Note what backward left beside what the step takes; the host compares them."""
@@ -124,7 +130,7 @@ class GradientNotes:
         row.scalars.setdefault(Part.SEED, 0.0)
         if not found.announced:
             row.scalars[Part.SILENT] = global_norm(found.taken)
-        scale = self.carried if self.carried is not None else row.scalars.get("loss_scale")
+        scale = found.scale if found.scale is not None else row.scalars.get("loss_scale")
         if scale is not None:
             row.scalars[Part.SCALE] = kept(scale)
         if row.declared:
@@ -137,10 +143,6 @@ class GradientNotes:
             total = sum(each.counts.sum() for each in found)
             row.scalars[name] = total / max(1, sum(each.entries for each in found))
             row.tensors[name] = whole(row.parts[name], len(self._parameters))
-
-    def _unscaled(self, norms: Tensor) -> Tensor:
-        scale = self.carried
-        return norms if scale is None else norms / scale.to(norms)
 
 
 def spread(norms: Tensor, there: Sequence[bool]) -> Tensor:

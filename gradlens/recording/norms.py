@@ -9,6 +9,9 @@ from torch import Tensor
 
 from gradlens.recording import cpu_norms
 
+_READ = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+"""What norms on the CPU are taken of; the rest is made to be."""
+
 
 def wide(device: torch.device) -> torch.dtype:
     """The widest float of a device: Apple's has no float64."""
@@ -19,7 +22,9 @@ def dense(tensor: Tensor) -> Tensor:
     """A real, strided view of a gradient with the same L2 norm: sparse values coalesced, complex as pairs."""
     if tensor.is_sparse:
         tensor = tensor.coalesce().values()
-    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    if tensor.is_complex():
+        return torch.view_as_real(tensor.resolve_conj())
+    return tensor.resolve_neg()
 
 
 def tensor_norms(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
@@ -52,9 +57,10 @@ def tensor_norms(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
 
 def _in_one_piece(tensor: Tensor) -> Tensor:
     """A real, contiguous tensor on the CPU with the same entries in their order."""
-    if tensor.is_cpu and tensor.layout is torch.strided and not tensor.is_complex() and tensor.is_contiguous():
-        return tensor
-    return dense(tensor.detach()).cpu().contiguous()
+    if tensor.dtype in _READ and tensor.is_cpu and tensor.layout is torch.strided and tensor.is_contiguous():
+        return tensor.resolve_neg()
+    found = dense(tensor.detach()).cpu()
+    return (found if found.dtype in _READ else found.float()).contiguous()
 
 
 def difference_norms(new: Sequence[Tensor], old: Sequence[Tensor], device: torch.device) -> Tensor:

@@ -43,7 +43,8 @@ class Plan:
     @property
     def watching(self) -> list[Watching]:
         """The schedules that want to see what was recorded."""
-        return [schedule for schedule in self.schedules.values() if isinstance(schedule, Watching)]
+        unique = {id(schedule): schedule for schedule in self.schedules.values()}
+        return [schedule for schedule in unique.values() if isinstance(schedule, Watching)]
 
     def gradient(self, step: int) -> bool:
         """Whether something of this step needs the gradient's norm."""

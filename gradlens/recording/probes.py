@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, pairwise
+from operator import is_not
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from gradlens.recording.curvature import Curvature
 from gradlens.recording.full_gradient import full_gradient
 from gradlens.recording.gradient_notes import GradientNotes, whole
+from gradlens.recording.loss_scaling import CarriedScales
 from gradlens.recording.norms import global_norm, tensor_norms
 from gradlens.recording.plan import Plan
 from gradlens.recording.replayed_loss import ReplayedLoss
@@ -39,6 +41,7 @@ class Probes:
         parameters: those that the optimizers step, one optimizer's after another's.
         device: where results are: that of the first parameter.
         skipped: measurements that failed.
+        scales: loss scales that gradients carry.
     """
 
     def __init__(
@@ -50,7 +53,8 @@ class Probes:
         *,
         clipping: bool,
     ) -> None:
-        self._optimizers, self._plan, self._scaler, self._clipping = optimizers, plan, scaler, clipping
+        self._optimizers, self._plan, self._clipping = optimizers, plan, clipping
+        self.scales = CarriedScales(optimizers, scaler)
         owned = [[p for group in optimizer.param_groups for p in group["params"]] for optimizer in optimizers]
         self.parameters: Sequence[nn.Parameter] = [parameter for each in owned for parameter in each]
         self.device = self.parameters[0].device
@@ -71,9 +75,9 @@ class Probes:
 
     @property
     def outgrown(self) -> bool:
-        """Whether an optimizer has got or lost parameters."""
-        groups = [group["params"] for optimizer in self._optimizers for group in optimizer.param_groups]
-        return sum(map(len, groups)) != len(self.parameters)
+        """Whether the optimizers have other parameters than before."""
+        now = [p for optimizer in self._optimizers for group in optimizer.param_groups for p in group["params"]]
+        return len(now) != len(self.parameters) or any(map(is_not, now, self.parameters))
 
     @property
     def gradients_gone(self) -> bool:
@@ -90,15 +94,9 @@ class Probes:
         """What the rows have said: whether a gradient may be written to before the step without a sign of it."""
         self._gradient.doubtful = doubtful
 
-    def carried_scale(self, which: int) -> Tensor | None:
-        """The loss scale that an optimizer about to step has yet to undo; None where there is none."""
-        carried: Tensor | None = getattr(self._optimizers[which], "grad_scale", None)
-        self._gradient.carried = self._gradient.carried if carried is None else carried
-        return self._gradient.carried
-
-    def gradient_norms(self) -> Tensor:
-        """L2 norm of each parameter's gradient, NaN where there is none, without a scale that it still carries."""
-        return self._gradient.now(self._all)
+    def gradient_norms(self, which: int) -> Tensor:
+        """L2 norm of each parameter's gradient before an optimizer's step, NaN where there is none, unscaled."""
+        return self._gradient.now(self._all, self.scales.of(which))
 
     def full_gradient(self, row: StepRow, compute: Callable[..., Any], batches: Iterable[Any]) -> None:
         """Note the gradient over a whole set at theta_t."""
@@ -111,12 +109,11 @@ class Probes:
 
     def backward_ended(self, row: StepRow, seed: Tensor) -> None:
         """Measure the gradient where backward left it, if this may be the step's last backward pass."""
-        scale = getattr(self._scaler, "_scale", None)  # a scaler that is switched off has none
-        self._gradient.backward_ended(row, seed, scale, due=self._gradient_due(row.step))
+        self._gradient.backward_ended(row, seed, self.scales.scale, due=self._gradient_due(row))
 
     def before_user_clip(self, row: StepRow) -> None:
         """Measure the gradient before a clip that the user names."""
-        if self._gradient_due(row.step):
+        if self._gradient_due(row):
             self._gradient.before_user_clip()
 
     def before_update(self, row: StepRow, which: int, waiting: StepRow | None, *, first: bool) -> Tensor | None:
@@ -135,14 +132,13 @@ class Probes:
         if first:  # also after a step that failed half-way
             row.begun, self._infinite, self._gradient.found = True, [], []
         places = self._all if self._clipping else self._shares[which]
-        self.carried_scale(which)
         infinite = getattr(
             self._optimizers[which], "found_inf", None
         )  # a fused optimizer leaves such a step out by itself
         self._infinite.append(0.0 if infinite is None else kept(infinite))
         norms = None
-        if self._gradient_due(row.step) and (first or not self._clipping):
-            norms = self._gradient.at_step(row, places)
+        if self._gradient_due(row) and (first or not self._clipping):
+            norms = self._gradient.at_step(row, places, self.scales.of(which), scaling=self.scales.scaling)
             if self._plan.fractions(row.step):
                 self._gradient.count_entries(row, places)
         if first:
@@ -171,13 +167,16 @@ class Probes:
             if "update_norm" in row.parts:
                 self._note_update(row)
         finally:
-            self._gradient.forget()
-            self._curvature.forget()
+            self.forget_step()
+
+    def forget_step(self) -> None:
+        """Let go of a step that failed."""
+        self._gradient.forget()
+        self._curvature.forget()
 
     def release(self) -> None:
         """Let go of everything held from one step to the next."""
-        self._gradient.forget()
-        self._curvature.forget()
+        self.forget_step()
         self._curvature.forget_gradient()
         self._updates = [UpdateProbe() for _ in self._updates]
 
@@ -198,8 +197,11 @@ class Probes:
     def _share(self, which: int) -> Sequence[nn.Parameter]:
         return self.parameters[self._shares[which].start : self._shares[which].stop]
 
-    def _gradient_due(self, step: int) -> bool:
-        return self._clipping or self._plan.gradient(step) or self._curvature.needs_gradient(step)
+    def _gradient_due(self, row: StepRow) -> bool:
+        """Decided once a step, which several optimizers make together."""
+        if row.gradient_due is None:
+            row.gradient_due = self._clipping or self._plan.gradient(row.step) or self._curvature.needs_gradient()
+        return row.gradient_due
 
     def _update_due(self, row: StepRow) -> bool:
         return row.probing or self._plan.update(row.step)
@@ -211,11 +213,12 @@ class Probes:
     def _at_theta(self, row: StepRow, waiting: StepRow | None) -> None:
         """Measure what is of all parameters, while they are still those of theta_t."""
         row.scalars |= self._learning_rates()
+        scales = [self.scales.of(which) for which in range(len(self._optimizers))]
         if waiting is not None:
-            self._curvature.next_gradient(waiting, self._gradient.carried, self._gradient.both(row))
+            self._curvature.next_gradient(waiting, scales, self._gradient.both(row))
         if self._plan.distance(row.step):
             row.scalars["distance"] = global_norm(self._distance.measure(self.parameters, self.device))
-        self._curvature.at_theta(row, self._gradient.carried, copy=self._clipping)
+        self._curvature.at_theta(row, scales, copy=self._clipping)
         if self._plan.update(row.step):
             norms = tensor_norms(self.parameters, self.device)
             row.tensors["param_norm"] = norms
@@ -236,5 +239,5 @@ class Probes:
         self._infinite = [1.0]
         if self._plan.norms(row.step):
             self._gradient.found = []
-            self._gradient.at_step(row, self._all)
+            self._gradient.at_step(row, self._all, None, scaling=True)
             self._gradient.note(row, per_parameter=True)

@@ -234,6 +234,8 @@ class Recorder:
         self._steps.loss_ends(row, loss := first(result), (*inputs, *named_inputs.values()))
         if of == 1:
             return result
+        if hasattr(result, "_fields"):  # a named tuple stays one
+            return result._replace(**{result._fields[0]: loss / of})
         return (loss / of, *result[1:]) if isinstance(result, tuple) else loss / of
 
     @not_compiled
@@ -424,16 +426,19 @@ class Recorder:
     ) -> None:
         self.close("finished" if kind is None else "stopped")
 
-    def _regroup(self) -> Probes:
-        """An optimizer has other parameters than before: measure them, in a session that names them."""
+    def _regroup(self) -> tuple[Probes, Clipper | None]:
+        """An optimizer has other parameters than before: measure and clip them, in a session that names them."""
         probes = self._make_probes()
         probes.go_on_from(self._steps.probes)
         described = describe_parameters(self._model, self._optimizers)
+        clipper = self._steps.clipper
+        if clipper is not None:
+            clipper = clipper.over([name for name, *_ in described])
         if self._storage is not None and self._steps.ledger is not None:
             selection = self._select([name for name, *_ in described])
             self._steps.ledger.selection = selection
             self._storage.rename_parameters([described[index] for index in selection.kept])
-        return probes
+        return probes, clipper
 
 
 def _close_at_exit(recorder: Recorder, owner: int) -> None:

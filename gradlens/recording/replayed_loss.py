@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -32,6 +33,14 @@ def first(result: Any) -> Tensor:
             f"compute must return the loss, or a tuple that begins with it: a tensor with one element; got {got}."
         )
     return loss
+
+
+_replaying = threading.local()
+
+
+def replaying() -> bool:
+    """Whether a probe evaluates a loss again at this moment; another recorder's loss inside it is no step."""
+    return bool(getattr(_replaying, "depth", 0))
 
 
 class HalfPrecisionError(RuntimeError):
@@ -158,6 +167,7 @@ class ReplayedLoss:
             raise RuntimeError("no loss was remembered for this step")
         needed = [parameter for parameter in self.parameters if parameter.requires_grad]
         now = random_state.capture(self.devices)
+        _replaying.depth = getattr(_replaying, "depth", 0) + 1
         try:
             random_state.restore(self._random)
             with (
@@ -170,6 +180,7 @@ class ReplayedLoss:
             ):
                 yield self._call, needed
         finally:
+            _replaying.depth -= 1
             random_state.restore(now)
 
     def _spread(self, found: Iterable[Tensor | None]) -> Gradients:

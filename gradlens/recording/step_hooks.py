@@ -47,7 +47,7 @@ class StepHooks:
         around: who is called.
 
     Attributes:
-        inside: whether an optimizer's step is under way.
+        evaluating: whether an optimizer evaluates its closure.
     """
 
     def __init__(
@@ -60,7 +60,8 @@ class StepHooks:
         self._optimizers = optimizers
         self._done: set[int] = set()
         self._turns = 0
-        self.inside = False
+        self._begun = False
+        self.evaluating = False
         self._places = {id(optimizer): which for which, optimizer in enumerate(optimizers)}
         self._handles = [
             handle
@@ -83,8 +84,8 @@ class StepHooks:
 
     def end(self) -> None:
         """The next step begins: those that have not stepped yet do not step in this one."""
-        if self._done and not self.inside:
-            self._done = set()
+        if self._done and not self.evaluating:
+            self._done, self._begun = set(), False
             self._around.over()
 
     @not_compiled
@@ -93,20 +94,26 @@ class StepHooks:
     ) -> StepArguments | None:
         which = self._places[id(optimizer)]
         self._turns += 1
-        self.inside = False  # a step that failed has not said so
+        self.evaluating = False  # one that failed has not said so
         if which in self._done:
             self.end()
-        self.inside = True
-        first = not self._done
-        stepped_with = measure_first_evaluation(args, kwargs, lambda: self._around.before_update(which, first=first))
+        first = not (self._begun and self._done)  # begun and not done: a step that failed
+        stepped_with = measure_first_evaluation(args, kwargs, lambda: self._begin(which, first=first), self._evaluates)
         if stepped_with is None:
-            self._around.before_update(which, first=first)
+            self._begin(which, first=first)
         return stepped_with
+
+    def _begin(self, which: int, *, first: bool) -> None:
+        self._around.before_update(which, first=first)
+        self._begun = True
+
+    def _evaluates(self, evaluating: bool) -> None:
+        self.evaluating = evaluating
 
     @not_compiled
     def _ended(self, optimizer: torch.optim.Optimizer, _args: object, _kwargs: object) -> None:
         which = self._places[id(optimizer)]
-        self.inside = False
+        self.evaluating = False
         self._around.after_update(which)
         self._turn_over(which)
 

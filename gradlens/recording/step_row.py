@@ -43,6 +43,7 @@ class StepRow:
         of: micro-batches in the step, as the user announced.
         declared: thresholds of the user's own clips in this step.
         smoothness: the estimator, or why there is none; None where no probe is due.
+        gradient_due: whether the gradient's norms are measured in it; None before anybody asked.
         begun: whether the first optimizer's step has begun, so that theta_t was measured; further losses are a line
             search's.
         moved: whether an optimizer has stepped.
@@ -59,6 +60,7 @@ class StepRow:
     of: int = 1
     declared: list[float | None] = field(default_factory=list)
     smoothness: str | None = None
+    gradient_due: bool | None = None
     begun: bool = False
     moved: bool = False
     ended: bool = False

@@ -17,6 +17,7 @@ from gradlens.recording.eager import not_compiled
 from gradlens.recording.full_gradient import batch_size
 from gradlens.recording.ledger import Ledger
 from gradlens.recording.probes import Probes
+from gradlens.recording.replayed_loss import replaying
 from gradlens.recording.step_hooks import StepHooks
 from gradlens.recording.step_row import StepRow, kept
 
@@ -34,7 +35,7 @@ class Steps:
         probes: measure.
         clipper: clips, if anything does.
         ledger: keeps the rows; None if nothing is recorded.
-        regroup: makes other probes where an optimizer has got other parameters.
+        regroup: makes other probes and another clipper where an optimizer has got other parameters.
 
     Attributes:
         step: index of the step under way, or to come.
@@ -46,7 +47,11 @@ class Steps:
     """
 
     def __init__(
-        self, probes: Probes, clipper: Clipper | None, ledger: Ledger | None, regroup: Callable[[], Probes]
+        self,
+        probes: Probes,
+        clipper: Clipper | None,
+        ledger: Ledger | None,
+        regroup: Callable[[], tuple[Probes, Clipper | None]],
     ) -> None:
         self.step = 0
         self.samples = 0
@@ -61,23 +66,41 @@ class Steps:
 
     def loss_begins(self, call: Callable[[], Any], of: int) -> StepRow | None:
         """Before a loss is evaluated; returns the row that it belongs to, if any."""
+        if replaying() or (self.hooks is not None and self.hooks.evaluating and self._begun):
+            return None  # a probe's evaluation, or a line search's: the step's own loss is noted already
         with self._guard():
             under_way = None if self.ledger is None else self.ledger.row
-            if under_way is not None and not under_way.ended:
-                if under_way.passes and not under_way.begun and self.probes.gradients_gone:
+            if under_way is not None and under_way.passes and not under_way.begun and self.probes.gradients_gone:
+                if not under_way.ended:
                     self.over()  # zero_grad came without a step
-                elif self.hooks is not None:
-                    self.hooks.end()
+            elif self.hooks is not None:
+                self.hooks.end()
+            if self._begun:
+                self._drop()
             row = self.row()
-            if row is None or row.begun:  # inside a line search: the step's own loss is noted already
+            if row is None:
                 return None
             row.of = of
             self.probes.loss_begins(row, call, of)
             return row
         return None
 
+    @property
+    def _begun(self) -> bool:
+        """Whether an optimizer has begun this step, and none has ended it."""
+        row = None if self.ledger is None else self.ledger.row
+        return row is not None and row.begun and not row.ended
+
+    def _drop(self) -> None:
+        """The step failed: what is known of it is not of the one that follows."""
+        if self.ledger is not None:
+            self.ledger.row = None
+            self.probes.forget_step()
+
     def loss_ends(self, row: StepRow | None, loss: Tensor, inputs: Sequence[Any]) -> None:
         """It is evaluated, and its backward pass is to come."""
+        if replaying():
+            return
         with self._guard():
             size = batch_size(inputs)
             if row is not None:
@@ -112,11 +135,14 @@ class Steps:
     @torch.no_grad()
     def before_update(self, which: int, *, first: bool) -> None:
         """Between the gradient and an optimizer's update."""
+        if first and self.probes.outgrown:
+            self._outgrown()
+        if self.clipper is not None and first:
+            self.probes.scales.unscale_others(which)
         norms = None
         with self._guard():
-            if self.ledger is not None and first and self.probes.outgrown:
-                self.ledger.drain(self.step, everything=True)
-                self.probes = self._regroup()
+            if first and self._begun:
+                self._drop()
             row = self.row()
             if row is not None and self.ledger is not None:
                 row.scalars["time"] = time.time()
@@ -127,6 +153,13 @@ class Steps:
         if self.clipper is not None and first:
             self._clip(self.clipper, norms, which)
 
+    def _outgrown(self) -> None:
+        """The optimizers have other parameters: measure and clip those, recorded or not."""
+        with self._guard():
+            if self.ledger is not None:
+                self.ledger.drain(self.step, everything=True)
+        self.probes, self.clipper = self._regroup()
+
     def _clip(self, clipper: Clipper, norms: Tensor | None, which: int) -> None:
         """Not guarded: a clip that fails is a failure of the training, not of its recording."""
         if inside_backward():
@@ -135,8 +168,8 @@ class Steps:
                 "can be applied; use clip=None to observe."
             )
         begin = time.perf_counter()
-        scale = self.probes.carried_scale(which)
-        norms = self.probes.gradient_norms() if norms is None else norms
+        scale = self.probes.scales.of(which)
+        norms = self.probes.gradient_norms(which) if norms is None else norms
         done = clipper.clip(self.probes.parameters, norms, self.probes.learning_rate, scale=scale)
         row = None if self.ledger is None else self.ledger.row
         if row is not None:
