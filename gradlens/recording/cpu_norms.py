@@ -24,7 +24,7 @@ _SHORT_ROW = 256
 """Rows shorter than this, where no longer ones make up the tensor, would cost more calls than exactness."""
 _HALF_ROW = 512
 """Entries of half precision, which torch sums, less exactly than BLAS."""
-_PIECE = 1 << 17
+_PIECE = 1 << 18
 """Entries of a difference that are held at a time, so that they are still in the cache when they are summed."""
 _MOST_VIEWS = 1 << 12
 
@@ -58,7 +58,7 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
 def difference_norms(new: Sequence[Tensor], old: Sequence[Tensor]) -> Tensor:
     """L2 norm of each ``new - old``, (n,) float64.
 
-    Memory: half a megabyte of the difference at a time.
+    Memory: a megabyte of the difference at a time. One thread: several would wait for each other at every tensor.
 
     Args:
         new: as for :func:`norms`.

@@ -37,6 +37,7 @@ class _Pending:
     kinds: list[tuple[str, int]]
     packed: Tensor
     event: Any
+    arrays: dict[str, NDArray[np.float64]] | None = None
 
 
 class RowRing:
@@ -63,6 +64,11 @@ class RowRing:
             scalars: name -> 0-d tensor on the device, or a value that the host has already.
             tensors: kind -> (parameters,) tensor on the device.
         """
+        if self._device.type == "cpu":  # nothing to wait for, and nothing to pack
+            numbers = {name: float(v) if isinstance(v, Tensor) else v for name, v in scalars.items()}
+            arrays = {kind: values.numpy().astype(np.float64) for kind, values in tensors.items()}
+            self._pending.append(_Pending(numbers, [], [], torch.empty(0), None, arrays))
+            return
         on_device = {name: value for name, value in scalars.items() if isinstance(value, Tensor)}  # see step_row.kept
         parts = [value.detach().reshape(-1) for value in (*on_device.values(), *tensors.values())]
         dtype = wide(self._device)
@@ -94,7 +100,7 @@ class RowRing:
             yield self._unpack(oldest)
 
     def _to_host(self, packed: Tensor) -> tuple[Tensor, Any]:
-        if packed.device.type in ("cpu", "meta"):
+        if packed.device.type == "meta":
             return packed, None
         if packed.device.type != "cuda":  # others have no pinned memory to copy into asynchronously
             return packed.cpu(), None
@@ -106,6 +112,8 @@ class RowRing:
         return slot, event
 
     def _unpack(self, row: _Pending) -> HostRow:
+        if row.arrays is not None:
+            return HostRow(row.scalars, row.arrays)
         numbers = row.packed.numpy().astype(np.float64)  # a copy: the pinned slot is used again
         if row.event is not None:
             self._free[len(row.packed)].append(row.packed)

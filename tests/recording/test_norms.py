@@ -117,8 +117,10 @@ class LateEvent:
         self.done = True
 
 
-def test_the_ring_waits_only_when_full_and_keeps_the_order() -> None:
+def test_the_ring_waits_only_when_full_and_keeps_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
     ring = RowRing(CPU, slots=4)
+    ring._device = torch.device("cuda")  # where numbers are packed; all else of it stays away from the card here
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, _device, dtype: self.type(dtype))
     events = []
 
     def late(packed: torch.Tensor) -> tuple[torch.Tensor, LateEvent]:
