@@ -144,9 +144,17 @@ _COLUMNS: Final = (
         "clip_coef_mean",
         "float64",
         "1",
-        "Mean factor of a rule that has one for each parameter, group or unit, over those with a gradient.",
+        "Mean factor of a rule that has one for each parameter, group, unit or micro-batch, where there is a gradient.",
         "just before the update",
         "mean clip coefficient",
+    ),
+    Column(
+        "rho",
+        "float64",
+        "1",
+        "Smallest norm of what a micro-batch's backward pass left, to which micro-batch clipping brings the others.",
+        "at the end of backward",
+        "smallest micro-batch norm",
     ),
     Column(
         "clipped",

@@ -141,6 +141,21 @@ def check_state(state: Mapping[str, Any]) -> tuple[str | None, int, int, Mapping
     return run, int(step), int(samples), clip
 
 
+def check_domain(domain: str | None) -> None:
+    """Refuse a domain that the table of micro-batches cannot hold.
+
+    Raises:
+        TypeError: if it is no text.
+        ValueError: if it is longer than 255 bytes, or cannot be written down.
+    """
+    if domain is None:
+        return
+    if not isinstance(domain, str):
+        raise TypeError(f'domain takes text, such as domain="web", or None; got {domain!r}.')
+    if not domain.isprintable() or len(domain.encode(errors="replace")) > 255:
+        raise ValueError(f"domain takes printable text of at most 255 bytes; got {domain[:60]!r}.")
+
+
 def check_logged(scalars: Mapping[str, Any]) -> None:
     """Refuse what ``recorder.log`` cannot store.
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
+from typing import Any
 
+import numpy as np
 import torch
 
+from gradlens.recording.micro_batches import TABLE
 from gradlens.recording.row_finisher import RowFinisher
 from gradlens.recording.row_ring import RowRing
 from gradlens.recording.selection import Selection
-from gradlens.recording.step_row import StepRow
+from gradlens.recording.step_row import Part, StepRow
 from gradlens.recording.storage import Storage
 from gradlens.schedules import Watching
 from gradlens.schema import NORMS
+
+_TABLE = "micro_batches/"
+"""Begins the names of what belongs to the table of micro-batches, on the way from the device."""
 
 
 class Ledger:
@@ -97,12 +103,30 @@ class Ledger:
             self.let_go("none: no gradient at the next step")
         for arrived in self._ring.drain(everything=everything):
             row, norms = self._finish(arrived.scalars, arrived.tensors)
+            table = {name: norms.pop(f"{_TABLE}{name}") for name in TABLE if f"{_TABLE}{name}" in norms}
             for kind in NORMS & norms.keys():
                 row |= self.selection.group_norms(kind, norms[kind], finite=isfinite(row.get(kind) or 0.0))
             for schedule in self._watching:
                 schedule.see(now, row)
-            self._storage.append(row, {kind: self.selection.detail(values) for kind, values in norms.items()})
+            detail = {kind: self.selection.detail(values) for kind, values in norms.items()}
+            self._storage.append(row, detail, _micro_batches(table, arrived.scalars))
 
     def _push(self, row: StepRow) -> None:
         host = {"step": row.step, "smoothness_method": row.smoothness, "overhead_ms": row.overhead * 1e3}
-        self._ring.push({**row.scalars, **host}, row.tensors)
+        table = dict(row.micro_batches)
+        lists = {Part.SAMPLES: table.pop("samples", None), Part.DOMAINS: table.pop("domain", None)}
+        tensors = {**row.tensors, **{f"{_TABLE}{name}": values for name, values in table.items()}}
+        self._ring.push({**row.scalars, **host, **lists}, tensors)
+
+
+def _micro_batches(table: dict[str, Any], arrived: Mapping[Any, Any]) -> dict[str, Any]:
+    """The columns of the table of micro-batches, as the store takes them."""
+    if not table:
+        return {}
+    samples, domains = arrived[Part.SAMPLES], arrived[Part.DOMAINS]
+    found = {name: values.astype(np.float32) for name, values in table.items()}
+    if any(size is not None for size in samples):
+        found["samples"] = np.array([np.nan if size is None else size for size in samples])
+    if any(domain is not None for domain in domains):
+        found["domain"] = domains
+    return found

@@ -21,6 +21,7 @@ class Plan:
         landscape: when to look along the gradient.
         distance: when to measure how far the parameters are from where they were first.
         fractions: when to count entries of the gradient that are zero or not finite.
+        micro_batches: when to measure each micro-batch of a step.
         estimator: how to measure smoothness.
         etas: how far to look along the gradient, in step sizes.
     """
@@ -31,6 +32,7 @@ class Plan:
     landscape: Schedule
     distance: Schedule
     fractions: Schedule
+    micro_batches: Schedule
     estimator: str
     etas: Sequence[float]
 

@@ -15,9 +15,10 @@ from gradlens.recording.curvature import Curvature
 from gradlens.recording.full_gradient import full_gradient
 from gradlens.recording.gradient_notes import GradientNotes, whole
 from gradlens.recording.loss_scaling import CarriedScales
+from gradlens.recording.micro_batches import MicroBatchClip, MicroBatchProbe
 from gradlens.recording.norms import global_norm, tensor_norms
 from gradlens.recording.plan import Plan
-from gradlens.recording.replayed_loss import ReplayedLoss
+from gradlens.recording.replayed_loss import Gradients, ReplayedLoss
 from gradlens.recording.step_row import Part, StepRow, kept
 from gradlens.recording.update import DistanceProbe, UpdateProbe
 
@@ -64,6 +65,7 @@ class Probes:
         self._infinite: list[float | Tensor] = []
         self._gradient = GradientNotes(self.parameters, self.device)
         self._curvature = Curvature(model, self.parameters, self.device, plan, self.skip)
+        self._micro_batches = MicroBatchProbe(self.parameters, self.device)
         self._updates = [UpdateProbe() for _ in optimizers]
         self._distance = DistanceProbe()
         self._replay = ReplayedLoss(model, self.parameters, self.device)
@@ -107,22 +109,43 @@ class Probes:
         """Before a loss is evaluated: remember how, if a probe of this step will evaluate it again."""
         self._curvature.loss_begins(row, call, of)
 
-    def backward_ended(self, row: StepRow, seed: Tensor) -> None:
-        """Measure the gradient where backward left it, if this may be the step's last backward pass."""
-        self._gradient.backward_ended(row, seed, self.scales.scale, due=self._gradient_due(row))
+    def loss_noted(self, row: StepRow, loss: Tensor, samples: int | None, domain: str | None) -> None:
+        """A loss was evaluated, undivided."""
+        if self._plan.micro_batches(row.step):
+            self._micro_batches.loss_noted(loss, samples, domain)
+
+    def plain_due(self, step: int) -> bool:
+        """Whether the gradient is wanted as it is without a clip of its micro-batches."""
+        return self._plan.norms(step) or self._plan.micro_batches(step)
+
+    def backward_ended(self, row: StepRow, seed: Tensor, clip: MicroBatchClip | None, own: Gradients | None) -> None:
+        """Measure the gradient where backward left it, if this may be the step's last backward pass.
+
+        Args:
+            row: of the step.
+            seed: what backward multiplied the loss by, divided by ``of``.
+            clip: the rule on micro-batches that has written to the gradient since, if any.
+            own: the micro-batch's own gradient, where that rule has told it apart.
+        """
+        self._gradient.backward_ended(row, seed, self.scales.scale, due=clip is None and self._gradient_due(row))
+        if self._plan.micro_batches(row.step):
+            self._micro_batches.backward_ended(seed, own)
 
     def before_user_clip(self, row: StepRow) -> None:
         """Measure the gradient before a clip that the user names."""
         if self._gradient_due(row):
             self._gradient.before_user_clip()
 
-    def before_update(self, row: StepRow, which: int, waiting: StepRow | None, *, first: bool) -> Tensor | None:
+    def before_update(
+        self, row: StepRow, which: int, waiting: StepRow | None, clip: MicroBatchClip | None, *, first: bool
+    ) -> Tensor | None:
         """Measure before an optimizer's update, and before any clip.
 
         Args:
             row: of this step.
             which: the optimizer's index.
             waiting: the row of the step before, where its smoothness waits for this step's gradient.
+            clip: the rule on micro-batches that has clipped them, if any.
             first: whether no optimizer has stepped yet in this step.
 
         Returns:
@@ -143,6 +166,7 @@ class Probes:
                 self._gradient.count_entries(row, places)
         if first:
             self._at_theta(row, waiting)
+            self._measure_micro_batches(row, clip)
         if self._update_due(row):
             self._updates[which].before(self._share(which))
         return norms
@@ -155,13 +179,20 @@ class Probes:
             norms = self._updates[which].after(self._share(which), self.device, keep=keep)
             row.add_part("update_norm", self._shares[which], norms)
 
-    def over(self, row: StepRow) -> None:
-        """Every optimizer has stepped: put its parts together, measure at theta_{t+1}, let go of the step's inputs."""
+    def over(self, row: StepRow, clip: MicroBatchClip | None) -> None:
+        """Every optimizer has stepped: put its parts together, measure at theta_{t+1}, let go of the step's inputs.
+
+        Args:
+            row: of the step.
+            clip: the rule on micro-batches that has clipped them, if any.
+        """
         try:
             if not row.moved:
                 self._left_out(row)
             elif self._gradient.found:
                 self._gradient.note(row, per_parameter=self._plan.norms(row.step))
+            if clip is not None:
+                self._note_micro_batch_clip(row, clip)
             # More than 0 where one of them stepped; a tensor where an accelerator decides.
             row.scalars["stepped"] = sum(1.0 - infinite for infinite in self._infinite)
             if "update_norm" in row.parts:
@@ -173,6 +204,7 @@ class Probes:
         """Let go of a step that failed."""
         self._gradient.forget()
         self._curvature.forget()
+        self._micro_batches.forget()
 
     def release(self) -> None:
         """Let go of everything held from one step to the next."""
@@ -223,6 +255,30 @@ class Probes:
             norms = tensor_norms(self.parameters, self.device)
             row.tensors["param_norm"] = norms
             row.scalars["param_norm"] = global_norm(norms)
+
+    def _measure_micro_batches(self, row: StepRow, clip: MicroBatchClip | None) -> None:
+        if self._plan.micro_batches(row.step):
+            coefficients = clip.coefficients if clip is not None and clip.active else None
+            row.micro_batches = self._micro_batches.measure(row.scalars.get("loss_scale", 1.0), coefficients)
+
+    def _note_micro_batch_clip(self, row: StepRow, clip: MicroBatchClip) -> None:
+        """The gradient that was measured is the clipped one; the plain one is known where it was wanted."""
+        scale, coefficients, plain = row.scalars.get("loss_scale", 1.0), clip.coefficients, clip.plain_norms
+        after = row.scalars.pop("grad_norm", None)
+        row.scalars |= {
+            "clip_source": "observed",
+            "clip_coef_mean": coefficients.mean(),
+            "clipped": (coefficients < 1.0).any(),
+        }
+        if clip.rho is not None:
+            row.scalars["rho"] = clip.rho / scale
+        if "grad_norm" in row.tensors:
+            row.tensors["grad_norm_clipped"] = row.tensors.pop("grad_norm")
+        if plain is not None and after is not None:
+            before = global_norm(plain[~plain.isnan()] if self.device.type == "cpu" else plain.nan_to_num(0.0)) / scale
+            row.scalars |= {"grad_norm": before, "clip_coef": torch.where(before > 0, after / before, 1.0)}
+            if self._plan.norms(row.step):
+                row.tensors["grad_norm"] = plain / scale
 
     def _note_update(self, row: StepRow) -> None:
         parts = row.parts["update_norm"]

@@ -28,6 +28,7 @@ from gradlens.clipping import ClipRule
 from gradlens.recording.apply_clip import Clipper
 from gradlens.recording.arguments import (
     check_arguments,
+    check_domain,
     check_logged,
     check_model,
     check_optimizers,
@@ -37,6 +38,7 @@ from gradlens.recording.arguments import (
 from gradlens.recording.eager import not_compiled
 from gradlens.recording.environment import describe_environment, describe_parameters, plain
 from gradlens.recording.ledger import Ledger
+from gradlens.recording.micro_batches import MicroBatchClip
 from gradlens.recording.plan import Plan, usual_etas
 from gradlens.recording.probes import Probes
 from gradlens.recording.replayed_loss import first
@@ -84,6 +86,9 @@ class Recorder:
         landscape: when to measure loss, gradient and smoothness along plain gradient steps from theta_t: a forward and
             backward pass for each of ``etas`` and one more; needs the loss to be computed through :meth:`loss`.
         etas: the step sizes to look at; 1/2, 1, 2 and 4 times the learning rate if not given.
+        micro_batches: when to measure each micro-batch of a step: norm, cosine with the others, loss, weight and
+            domain, for ``run.micro_batches()``. Costs a copy of the gradients for each, meanwhile; needs the losses to
+            be computed through :meth:`loss`.
         distance: when to measure ||theta_t - theta_0||, theta_0 being the parameters when it is first due. Costs one
             copy of the parameters for good.
         fractions: when to count which share of the gradient's entries is zero, and which is not finite.
@@ -139,6 +144,7 @@ class Recorder:
         etas: Sequence[float] | None = None,
         distance: Schedule = never,
         fractions: Schedule = never,
+        micro_batches: Schedule = never,
         scaler: torch.amp.GradScaler | None = None,
         include: Globs = "*",
         exclude: Globs = (),
@@ -151,18 +157,25 @@ class Recorder:
         optimizers = check_optimizers(optimizer)
         model = check_model(model, optimizers)
         plan = Plan(
-            norms, update, smoothness, landscape, distance, fractions, estimator,
+            norms, update, smoothness, landscape, distance, fractions, micro_batches, estimator,
             usual_etas(optimizers[0]) if etas is None else etas,
         )  # fmt: skip
         check_arguments(optimizers, name, clip, plan.schedules, config, scaler)
         check_storage(root, resume, max_bytes)
         self._model, self._optimizers, self._scaler = model, optimizers, scaler
         self._select = partial(Selection, include=include, exclude=exclude, groups=groups)
-        self._make_probes = partial(Probes, model, optimizers, plan, scaler, clipping=clip is not None)
         described = describe_parameters(model, optimizers)
         selection = self._select([name for name, *_ in described])
+        by_micro_batch = clip is not None and clip.scope == "micro_batch"
+        self._make_probes = partial(
+            Probes, model, optimizers, plan, scaler, clipping=clip is not None and not by_micro_batch
+        )
         probes = self._make_probes()
-        clipper = None if clip is None else Clipper(clip, [name for name, *_ in described], probes.device)
+        clipper = micro_clip = None
+        if clip is not None and by_micro_batch:
+            micro_clip = MicroBatchClip(clip, probes.parameters, probes.device)
+        elif clip is not None:
+            clipper = Clipper(clip, [name for name, *_ in described], probes.device)
         self._captured: list[CapturedClipping] = []
         self._storage: Storage | None = None
         self._run: str | None = None  # of the checkpoint; what a disabled recorder hands on
@@ -185,7 +198,7 @@ class Recorder:
             ledger = Ledger(probes.device, finish, self._storage, selection, plan.watching)
             self._at_exit = partial(_close_at_exit, self, os.getpid())
             atexit.register(self._at_exit)
-        self._steps = Steps(probes, clipper, ledger, self._regroup)
+        self._steps = Steps(probes, clipper, micro_clip, ledger, self._regroup)
         if self._storage is not None and resume is not None:
             last, self._steps.samples, seen = self._storage.last()
             self._steps.step = last + 1
@@ -200,7 +213,9 @@ class Recorder:
     # ---- what the user calls -----------------------------------------------------------------------------------------
 
     @not_compiled
-    def loss(self, compute: Callable[..., Any], *inputs: Any, of: int = 1, **named_inputs: Any) -> Any:
+    def loss(
+        self, compute: Callable[..., Any], *inputs: Any, of: int = 1, domain: str | None = None, **named_inputs: Any
+    ) -> Any:
         """Evaluate the loss once and note it.
 
         The inputs are kept until the step ends, so that a smoothness probe can evaluate the same loss again. A compiled
@@ -212,14 +227,16 @@ class Recorder:
                 A closure without inputs will do; it sees later values of its names, so use one loss a step then.
             inputs: passed on to ``compute``; the first dimension of the first tensor among them is the batch size.
             of: how many micro-batches make up the step: the loss comes back divided by it, and is recorded undivided.
+            domain: where the samples come from, for the table of micro-batches: text of at most 255 bytes.
             named_inputs: passed on to ``compute``.
 
         Returns:
             What ``compute`` returned, its loss divided by ``of``.
 
         Raises:
-            TypeError: if ``compute`` is no function or returns no such loss. Whatever it raises comes through.
-            ValueError: if ``of`` is not a positive whole number.
+            TypeError: if ``compute`` is no function or returns no such loss, or ``domain`` is no text. Whatever
+                ``compute`` raises comes through.
+            ValueError: if ``of`` is not a positive whole number, or ``domain`` is too long.
         """
         if isinstance(of, bool) or not isinstance(of, int) or of < 1:
             raise ValueError(f"of takes the number of micro-batches in the step, 1 or more; got {of!r}.")
@@ -228,10 +245,11 @@ class Recorder:
                 "recorder.loss takes the function and its inputs, as in recorder.loss(compute, x, y); "
                 f"got {type(compute).__name__}."
             )
+        check_domain(domain)
         call = partial(compute, *inputs, **named_inputs)
         row = self._steps.loss_begins(call, of)
         result = call()
-        self._steps.loss_ends(row, loss := first(result), (*inputs, *named_inputs.values()))
+        self._steps.loss_ends(row, loss := first(result), (*inputs, *named_inputs.values()), domain)
         if of == 1:
             return result
         if hasattr(result, "_fields"):  # a named tuple stays one
@@ -426,7 +444,7 @@ class Recorder:
     ) -> None:
         self.close("finished" if kind is None else "stopped")
 
-    def _regroup(self) -> tuple[Probes, Clipper | None]:
+    def _regroup(self) -> tuple[Probes, Clipper | None, MicroBatchClip | None]:
         """An optimizer has other parameters than before: measure and clip them, in a session that names them."""
         probes = self._make_probes()
         probes.go_on_from(self._steps.probes)
@@ -438,7 +456,10 @@ class Recorder:
             selection = self._select([name for name, *_ in described])
             self._steps.ledger.selection = selection
             self._storage.rename_parameters([described[index] for index in selection.kept])
-        return probes, clipper
+        micro_clip = self._steps.micro_clip
+        if micro_clip is not None:  # from the next step on: this one's micro-batches are clipped already
+            micro_clip.follow(probes.parameters)
+        return probes, clipper, micro_clip
 
 
 def _close_at_exit(recorder: Recorder, owner: int) -> None:

@@ -25,6 +25,8 @@ class Part(Enum):
     MOVED = "length of the step"
     CHANGE = "change of the gradient over the step"
     NOISE = "change of the gradient when it is repeated"
+    SAMPLES = "samples of each micro-batch"
+    DOMAINS = "domain of each micro-batch"
     NEXT_LEFT = "gradient norm of the next step where backward left it"
     NEXT_TAKEN = "the same where that step takes it"
 
@@ -37,6 +39,7 @@ class StepRow:
         step: its index.
         scalars: column -> number, text or 0-d tensor.
         tensors: kind -> (parameters,) tensor of norms.
+        micro_batches: column -> (K,) tensor or list, of the micro-batch table.
         parts: kind -> the same of one optimizer's parameters after another, until the step is over.
         passes: backward passes seen to end.
         losses: calls of ``recorder.loss`` so far.
@@ -54,6 +57,7 @@ class StepRow:
     step: int
     scalars: dict[str | Part, Any] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
+    micro_batches: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, Parts] = field(default_factory=dict)
     passes: int = 0
     losses: int = 0

@@ -16,6 +16,7 @@ from gradlens.recording.curvature import inside_backward
 from gradlens.recording.eager import not_compiled
 from gradlens.recording.full_gradient import batch_size
 from gradlens.recording.ledger import Ledger
+from gradlens.recording.micro_batches import MicroBatchClip
 from gradlens.recording.probes import Probes
 from gradlens.recording.replayed_loss import replaying
 from gradlens.recording.step_hooks import StepHooks
@@ -35,6 +36,7 @@ class Steps:
         probes: measure.
         clipper: clips, if anything does.
         ledger: keeps the rows; None if nothing is recorded.
+        micro_clip: clips micro-batches, if anything does.
         regroup: makes other probes and another clipper where an optimizer has got other parameters.
 
     Attributes:
@@ -44,19 +46,21 @@ class Steps:
         probes: see above.
         ledger: see above.
         clipper: see above.
+        micro_clip: see above.
     """
 
     def __init__(
         self,
         probes: Probes,
         clipper: Clipper | None,
+        micro_clip: MicroBatchClip | None,
         ledger: Ledger | None,
-        regroup: Callable[[], tuple[Probes, Clipper | None]],
+        regroup: Callable[[], tuple[Probes, Clipper | None, MicroBatchClip | None]],
     ) -> None:
         self.step = 0
         self.samples = 0
         self.hooks: StepHooks | None = None
-        self.probes, self.clipper, self.ledger = probes, clipper, ledger
+        self.probes, self.clipper, self.micro_clip, self.ledger = probes, clipper, micro_clip, ledger
         self._regroup = regroup
         self._backward = BackwardEnd(self.backward_ended)
 
@@ -68,6 +72,7 @@ class Steps:
         """Before a loss is evaluated; returns the row that it belongs to, if any."""
         if replaying() or (self.hooks is not None and self.hooks.evaluating and self._begun):
             return None  # a probe's evaluation, or a line search's: the step's own loss is noted already
+        row = None
         with self._guard():
             under_way = None if self.ledger is None else self.ledger.row
             if under_way is not None and under_way.passes and not under_way.begun and self.probes.gradients_gone:
@@ -78,12 +83,12 @@ class Steps:
             if self._begun:
                 self._drop()
             row = self.row()
-            if row is None:
-                return None
-            row.of = of
-            self.probes.loss_begins(row, call, of)
-            return row
-        return None
+            if row is not None:
+                row.of = of
+                self.probes.loss_begins(row, call, of)
+        if self.micro_clip is not None and self.hooks is not None:
+            self.micro_clip.loss_begins()
+        return row
 
     @property
     def _begun(self) -> bool:
@@ -96,8 +101,10 @@ class Steps:
         if self.ledger is not None:
             self.ledger.row = None
             self.probes.forget_step()
+        if self.micro_clip is not None:
+            self.micro_clip.forget()
 
-    def loss_ends(self, row: StepRow | None, loss: Tensor, inputs: Sequence[Any]) -> None:
+    def loss_ends(self, row: StepRow | None, loss: Tensor, inputs: Sequence[Any], domain: str | None = None) -> None:
         """It is evaluated, and its backward pass is to come."""
         if replaying():
             return
@@ -105,8 +112,10 @@ class Steps:
             size = batch_size(inputs)
             if row is not None:
                 row.add_loss(loss)
+                self.probes.loss_noted(row, loss, size, domain)
+            if row is not None or (self.micro_clip is not None and self.hooks is not None):
                 self._backward.watch(loss)
-            elif self.ledger is not None:
+            if row is None and self.ledger is not None:
                 return
             # A checkpoint of a training that is not recorded counts all the same.
             self.samples += size or 0
@@ -116,10 +125,16 @@ class Steps:
     @not_compiled
     def backward_ended(self, seed: Tensor) -> None:
         """At the end of a backward pass through a loss of the step."""
-        with self._guard(), torch.no_grad():
-            row = None if self.ledger is None else self.ledger.row
-            if self.hooks is not None and row is not None and not row.begun and not row.ended:
-                self.probes.backward_ended(row, seed)
+        row = None if self.ledger is None else self.ledger.row
+        waits = self.hooks is not None and not (row is not None and (row.begun or row.ended))
+        own = None
+        with torch.no_grad():
+            if self.micro_clip is not None and waits:  # not guarded, as every clip
+                plain = row is not None and self.probes.plain_due(row.step)
+                own = self.micro_clip.backward_ended(seed, plain=plain)
+            if row is not None and waits:
+                with self._guard():
+                    self.probes.backward_ended(row, seed, self.micro_clip, own)
 
     @not_compiled
     def user_clips(self, parameters: Sequence[Tensor], max_norm: float, norm_type: float) -> None:
@@ -139,6 +154,8 @@ class Steps:
             self._outgrown()
         if self.clipper is not None and first:
             self.probes.scales.unscale_others(which)
+        if self.micro_clip is not None and first:
+            self._check_micro_batches(self.micro_clip)
         norms = None
         with self._guard():
             if first and self._begun:
@@ -147,7 +164,7 @@ class Steps:
             if row is not None and self.ledger is not None:
                 row.scalars["time"] = time.time()
                 self.probes.told(doubtful=self.ledger.doubtful)
-                norms = self.probes.before_update(row, which, self.ledger.waiting, first=first)
+                norms = self.probes.before_update(row, which, self.ledger.waiting, self.micro_clip, first=first)
                 if first:
                     self.ledger.let_go()
         if self.clipper is not None and first:
@@ -158,7 +175,20 @@ class Steps:
         with self._guard():
             if self.ledger is not None:
                 self.ledger.drain(self.step, everything=True)
-        self.probes, self.clipper = self._regroup()
+        self.probes, self.clipper, self.micro_clip = self._regroup()
+
+    def _check_micro_batches(self, clip: MicroBatchClip) -> None:
+        """A clip that would silently not be applied is refused."""
+        if inside_backward():
+            raise RuntimeError(
+                "this training steps inside backward, before a micro-batch's gradient is there as a whole; use "
+                "clip=None to observe."
+            )
+        if not clip.active and not self.probes.gradients_gone:
+            raise RuntimeError(
+                "a rule on micro-batches tells them apart by recorder.loss, which this step did not go through; "
+                "compute each micro-batch's loss by recorder.loss(compute, x, y, of=K)."
+            )
 
     def _clip(self, clipper: Clipper, norms: Tensor | None, which: int) -> None:
         """Not guarded: a clip that fails is a failure of the training, not of its recording."""
@@ -198,7 +228,10 @@ class Steps:
             row.ended = True
             row.scalars.setdefault("time", time.time())
             with self._guard():
-                self.probes.over(row)
+                clipped = self.micro_clip is not None and self.micro_clip.active
+                self.probes.over(row, self.micro_clip if clipped else None)
+        if self.micro_clip is not None:
+            self.micro_clip.forget()
 
     def log(self, scalars: Mapping[str, float | Tensor]) -> None:
         """Add the user's numbers to the row of the step under way; after it, to that of the step just taken."""

@@ -67,6 +67,18 @@ def test_several_optimizers_and_accumulation(tmp_path: Path, clip: clipping.Clip
     train(gradlens.Recorder(model, optimizers, tmp_path, clip=clip, **options), model, optimizers, of=2)
 
 
+@pytest.mark.parametrize(
+    "clip",
+    [None, clipping.micro_batch(), clipping.per_sample(1.0), clipping.match_step(clipping.micro_batch())],
+    ids=str,
+)
+def test_micro_batches(tmp_path: Path, clip: clipping.ClipRule | None) -> None:
+    model = net()
+    optimizer = sgd(model.parameters())
+    options = EVERYTHING | {"micro_batches": every(1)}
+    train(gradlens.Recorder(model, optimizer, tmp_path, clip=clip, **options), model, [optimizer], of=3)
+
+
 def test_steps_inside_backward(tmp_path: Path) -> None:
     model = net()
     optimizers = {parameter: sgd([parameter]) for parameter in model.parameters()}

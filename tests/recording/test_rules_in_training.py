@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from nets import batches, loss_of, norm64, same, small_net
-from torch import nn
 
 import gradlens
 from gradlens import clipping, every
@@ -66,11 +65,3 @@ def test_the_optimizer_gets_what_the_row_says(tmp_path: Path, rule: clipping.Cli
     assert frame["clipped"].any() or rule.name == "soft"  # which has no threshold
     assert ("clip_threshold" in frame) == (rule.scope == "global" or rule.name == "match_step")
     assert same(state, train(None, rule, fused=fused)[3])  # the clip is part of the training, the recording is not
-
-
-@pytest.mark.parametrize("rule", [clipping.micro_batch(), clipping.per_sample(1.0)], ids=str)
-def test_rules_on_micro_batches_are_refused_so_far(tmp_path: Path, rule: clipping.ClipRule) -> None:
-    model = nn.Linear(2, 1)
-    with pytest.raises(ValueError, match="clips the micro-batches of a step before they are added up"):
-        gradlens.Recorder(model, torch.optim.SGD(model.parameters(), lr=0.1), tmp_path, clip=rule)
-    assert list(tmp_path.iterdir()) == []
