@@ -287,6 +287,19 @@ _COLUMNS: Final = (
         "recorder.loss",
         "batch size",
     ),
+    *(
+        Column(f"micro_batch_{name}", "float64", "1", f"`micro_batch_{name}[b]`: {meaning}", "at theta_t", label)
+        for name, meaning, label in (
+            (
+                "alpha",
+                "how much of the gradient the mean update of micro-batch clipping with b samples each would keep, "
+                "estimated from the batch's single samples.",
+                "gradient kept",
+            ),
+            ("bias", "norm of that mean update's part that is no multiple of the gradient.", "constant bias"),
+            ("noise", "trace of that update's covariance.", "update noise"),
+        )
+    ),
     Column("micro_batches", "int64", "1", "Calls of recorder.loss in the step.", "recorder.loss", "micro-batches"),
     Column(
         "nonfinite",

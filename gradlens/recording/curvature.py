@@ -1,4 +1,4 @@
-"""What a row says of the loss around theta_t: its smoothness along the step, and its landscape along the gradient."""
+"""What a row says of the loss around theta_t: along the step, along the gradient, and of single samples."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from gradlens.recording.consecutive import ConsecutiveProbe
+from gradlens.recording.frozen_weights import FrozenWeightsProbe
 from gradlens.recording.landscape import LandscapeProbe
 from gradlens.recording.plan import Plan
 from gradlens.recording.replayed_loss import HalfPrecisionError
 from gradlens.recording.smoothness import SmoothnessProbe, make_probe
-from gradlens.recording.step_row import Part, StepRow
+from gradlens.recording.step_row import SINGLE_SAMPLES, Part, StepRow
 from gradlens.schema import CONSECUTIVE, LANDSCAPE
 
 _INSIDE_BACKWARD = "the optimizer steps inside backward"
@@ -51,6 +52,7 @@ class Curvature:
         if plan.estimator != CONSECUTIVE:
             self._smoothness = make_probe(plan.estimator, model, parameters, device)
         self._landscape = LandscapeProbe(model, parameters, device, plan.etas)
+        self._frozen = FrozenWeightsProbe(model, parameters, device)
 
     @property
     def points(self) -> int:
@@ -63,7 +65,12 @@ class Curvature:
 
     def loss_begins(self, row: StepRow, call: Callable[[], Any], of: int) -> None:
         """Before a loss is evaluated: remember how, if a probe of this step will evaluate it again."""
-        for probe, due in ((self._smoothness, self._plan.smoothness), (self._landscape, self._plan.landscape)):
+        probes = (
+            (self._smoothness, self._plan.smoothness),
+            (self._landscape, self._plan.landscape),
+            (self._frozen, self._plan.frozen_weights),
+        )
+        for probe, due in probes:
             if probe is None:
                 continue
             if row.losses == 0 and of == 1 and due(row.step):
@@ -81,6 +88,8 @@ class Curvature:
         """
         if self._landscape.armed:
             self._look_along(row)
+        if self._frozen.armed:
+            self._look_at_samples(row)
         if not self._plan.smoothness(row.step):
             return
         if inside_backward():
@@ -145,6 +154,7 @@ class Curvature:
         if self._smoothness is not None:
             self._smoothness.forget()
         self._landscape.forget()
+        self._frozen.forget()
 
     def forget_gradient(self) -> None:
         """Let go of the gradient that waits for the next."""
@@ -161,6 +171,16 @@ class Curvature:
             self._skip("a landscape probe", row.step, error)
         finally:
             self._landscape.forget()
+
+    def _look_at_samples(self, row: StepRow) -> None:
+        try:
+            found = self._frozen.measure(seed=row.step)
+            row.scalars[Part.SAMPLES_SEEN] = len(found)
+            row.tensors[SINGLE_SAMPLES] = found.reshape(-1)
+        except Exception as error:
+            self._skip("an estimate at frozen weights", row.step, error)
+        finally:
+            self._frozen.forget()
 
     @contextmanager
     def _guard(self, row: StepRow) -> Iterator[None]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gradlens.recording.per_sample import in_chunks
 from gradlens.recording.projection import project
-from gradlens.recording.replayed_loss import _modes, _modes_shielded
+from gradlens.recording.replayed_loss import modes_of, modes_shielded
 from gradlens.stats.micro_batch_estimator import MicroBatchEstimate, micro_batch_estimates
 
 DIMENSIONS = 1024
@@ -71,7 +71,7 @@ class FrozenWeightsProbe:
     def remember(self, call: Callable[[], Any]) -> None:
         """Note the step's loss: ``functools.partial(compute, *inputs, **named_inputs)``, whose inputs can be cut."""
         self._call = call if isinstance(call, partial) else partial(call)
-        self._modes = _modes(self._model)
+        self._modes = modes_of(self._model)
 
     def forget(self) -> None:
         """Let go of the step: its inputs."""
@@ -102,7 +102,7 @@ class FrozenWeightsProbe:
             raise RuntimeError("no loss was remembered for this step")
         wanted = {str(index): p for index, p in enumerate(self._parameters) if p.requires_grad}
         size = max(1, _ENTRIES // max(1, sum(parameter.numel() for parameter in wanted.values())))
-        with _modes_shielded(self._model, self._modes):
+        with modes_shielded(self._model, self._modes):
             chunks = in_chunks(self._model, self._call.func, self._call.args, self._call.keywords, wanted, size)
             rows = [project(list(found.values()), self._dimensions, seed, self._device) for found in chunks]
         return torch.cat(rows)

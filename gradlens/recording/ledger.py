@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from gradlens.recording.frozen_weights import estimates
 from gradlens.recording.micro_batches import TABLE
 from gradlens.recording.row_finisher import RowFinisher
 from gradlens.recording.row_ring import RowRing
 from gradlens.recording.selection import Selection
-from gradlens.recording.step_row import Part, StepRow
+from gradlens.recording.step_row import SINGLE_SAMPLES, Part, StepRow
 from gradlens.recording.storage import Storage
 from gradlens.schedules import Watching
 from gradlens.schema import NORMS
@@ -103,6 +105,9 @@ class Ledger:
             self.let_go("none: no gradient at the next step")
         for arrived in self._ring.drain(everything=everything):
             row, norms = self._finish(arrived.scalars, arrived.tensors)
+            single = norms.pop(SINGLE_SAMPLES, None)
+            if single is not None:
+                row |= _at_frozen_weights(single.reshape(arrived.scalars[Part.SAMPLES_SEEN], -1))
             table = {name: norms.pop(f"{_TABLE}{name}") for name in TABLE if f"{_TABLE}{name}" in norms}
             for kind in NORMS & norms.keys():
                 row |= self.selection.group_norms(kind, norms[kind], finite=isfinite(row.get(kind) or 0.0))
@@ -117,6 +122,15 @@ class Ledger:
         lists = {Part.SAMPLES: table.pop("samples", None), Part.DOMAINS: table.pop("domain", None)}
         tensors = {**row.tensors, **{f"{_TABLE}{name}": values for name, values in table.items()}}
         self._ring.push({**row.scalars, **host, **lists}, tensors)
+
+
+def _at_frozen_weights(rows: NDArray[np.float64]) -> dict[str, float]:
+    """Series of what micro-batch clipping would do, for each size of micro-batch."""
+    found: dict[str, float] = {}
+    for size, estimate in estimates(rows).items():
+        found |= {f"micro_batch_alpha[{size}]": estimate.alpha, f"micro_batch_bias[{size}]": estimate.bias}
+        found[f"micro_batch_noise[{size}]"] = estimate.trace
+    return found
 
 
 def _micro_batches(table: dict[str, Any], arrived: Mapping[Any, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from gradlens.recording import random_state
-from gradlens.recording.replayed_loss import _buffers_shielded, _gradients_shielded, _modes, _modes_shielded, first
+from gradlens.recording.replayed_loss import buffers_shielded, first, gradients_shielded, modes_of, modes_shielded
 
 
 def per_sample_gradients(
@@ -120,8 +120,8 @@ def in_chunks(
             random_state.restore(random)
             with (
                 torch.enable_grad(),
-                _modes_shielded(model, _modes(model)),
-                _gradients_shielded([*model.parameters(), *parameters.values()]),
+                modes_shielded(model, modes_of(model)),
+                gradients_shielded([*model.parameters(), *parameters.values()]),
             ):
                 found = _at_once(model, compute, parameters, batch, samples) if at_once else None
                 if found is None:
@@ -211,7 +211,7 @@ def _at_once(
         torch.func.grad_and_value(of_one), in_dims=(None, *(0 for _ in samples)), randomness="different"
     )
     try:
-        with _buffers_shielded(model), warnings.catch_warnings():
+        with buffers_shielded(model), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="There is a performance drop")
             gradients, losses = of_all(moving, *samples)
     except Exception:  # of many kinds; where it is the user's own, it comes again, and through
@@ -233,7 +233,7 @@ def _one_by_one(
     count = len(samples[0])
     found = {name: parameter.new_zeros((count, *parameter.shape)) for name, parameter in parameters.items()}
     for index in range(count):
-        with _buffers_shielded(model):
+        with buffers_shielded(model):
             loss = batch.loss(compute, [tensor[index : index + 1] for tensor in samples])
             if not loss.requires_grad:
                 continue

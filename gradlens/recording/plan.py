@@ -22,6 +22,7 @@ class Plan:
         distance: when to measure how far the parameters are from where they were first.
         fractions: when to count entries of the gradient that are zero or not finite.
         micro_batches: when to measure each micro-batch of a step.
+        frozen_weights: when to estimate what micro-batch clipping would do.
         estimator: how to measure smoothness.
         etas: how far to look along the gradient, in step sizes.
     """
@@ -33,6 +34,7 @@ class Plan:
     distance: Schedule
     fractions: Schedule
     micro_batches: Schedule
+    frozen_weights: Schedule
     estimator: str
     etas: Sequence[float]
 

@@ -89,6 +89,10 @@ class Recorder:
         micro_batches: when to measure each micro-batch of a step: norm, cosine with the others, loss, weight and
             domain, for ``run.micro_batches()``. Costs a copy of the gradients for each, meanwhile; needs the losses to
             be computed through :meth:`loss`.
+        frozen_weights: when to estimate, from the gradients of the batch's single samples, what micro-batch clipping
+            would do with micro-batches of every size: the series ``micro_batch_alpha[b]``, ``micro_batch_bias[b]`` and
+            ``micro_batch_noise[b]``. Costs tens of training steps a probe, and some tenths of a second on the host;
+            needs the loss to be computed through :meth:`loss` with its inputs.
         distance: when to measure ||theta_t - theta_0||, theta_0 being the parameters when it is first due. Costs one
             copy of the parameters for good.
         fractions: when to count which share of the gradient's entries is zero, and which is not finite.
@@ -145,6 +149,7 @@ class Recorder:
         distance: Schedule = never,
         fractions: Schedule = never,
         micro_batches: Schedule = never,
+        frozen_weights: Schedule = never,
         scaler: torch.amp.GradScaler | None = None,
         include: Globs = "*",
         exclude: Globs = (),
@@ -157,7 +162,7 @@ class Recorder:
         optimizers = check_optimizers(optimizer)
         model = check_model(model, optimizers)
         plan = Plan(
-            norms, update, smoothness, landscape, distance, fractions, micro_batches, estimator,
+            norms, update, smoothness, landscape, distance, fractions, micro_batches, frozen_weights, estimator,
             usual_etas(optimizers[0]) if etas is None else etas,
         )  # fmt: skip
         check_arguments(optimizers, name, clip, plan.schedules, config, scaler)

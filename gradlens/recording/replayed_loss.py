@@ -88,7 +88,7 @@ class ReplayedLoss:
         """Note how to evaluate this step's loss again, and the random states and modes before it is evaluated first."""
         self._call = call
         self._random = random_state.capture(self.devices)
-        self._modes = _modes(self._model)
+        self._modes = modes_of(self._model)
 
     def forget(self) -> None:
         """Let go of the step: inputs, random states."""
@@ -173,9 +173,9 @@ class ReplayedLoss:
             with (
                 torch.enable_grad(),
                 _autocast_left_out(self.device),
-                _modes_shielded(self._model, self._modes),
-                _gradients_shielded([*self._model.parameters(), *self.parameters]),
-                _buffers_shielded(self._model),
+                modes_shielded(self._model, self._modes),
+                gradients_shielded([*self._model.parameters(), *self.parameters]),
+                buffers_shielded(self._model),
                 _half_precision_refused(needed),
             ):
                 yield self._call, needed
@@ -261,7 +261,8 @@ def _autocast_left_out(device: torch.device) -> AbstractContextManager[object]:
     return torch.autocast(device.type, enabled=False) if available else nullcontext()
 
 
-def _modes(model: nn.Module) -> list[tuple[nn.Module, bool]]:
+def modes_of(model: nn.Module) -> list[tuple[nn.Module, bool]]:
+    """The mode, train or eval, of each module."""
     return [(module, module.training) for module in model.modules()]
 
 
@@ -272,8 +273,9 @@ def _set_modes(modes: Sequence[tuple[nn.Module, bool]]) -> None:
 
 
 @contextmanager
-def _modes_shielded(model: nn.Module, modes: Sequence[tuple[nn.Module, bool]]) -> Iterator[None]:
-    now = _modes(model)
+def modes_shielded(model: nn.Module, modes: Sequence[tuple[nn.Module, bool]]) -> Iterator[None]:
+    """Set modes, and put back those of now."""
+    now = modes_of(model)
     try:
         _set_modes(modes)
         yield
@@ -282,7 +284,7 @@ def _modes_shielded(model: nn.Module, modes: Sequence[tuple[nn.Module, bool]]) -
 
 
 @contextmanager
-def _gradients_shielded(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+def gradients_shielded(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
     """Put ``.grad`` aside: a ``compute`` that runs a backward pass of its own would add to it."""
     aside = {parameter: parameter.grad for parameter in parameters}
     try:
@@ -295,7 +297,7 @@ def _gradients_shielded(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
 
 
 @contextmanager
-def _buffers_shielded(model: nn.Module) -> Iterator[None]:
+def buffers_shielded(model: nn.Module) -> Iterator[None]:
     """Let the model write to copies of its buffers (BatchNorm's running statistics among them).
 
     The buffers themselves are not written to, not even with what they held: a graph that is still waiting for its

@@ -13,6 +13,9 @@ from gradlens.schema import CONSECUTIVE, ESTIMATORS
 Parts = list[tuple[range, Tensor]]
 """Places of parameters among all of them, and a number for each."""
 
+SINGLE_SAMPLES = "single samples"
+"""What gradients of single samples are called on the way from the device."""
+
 
 class Part(Enum):
     """Numbers that the host makes into columns; themselves no column, and no name that a user could give."""
@@ -25,6 +28,7 @@ class Part(Enum):
     MOVED = "length of the step"
     CHANGE = "change of the gradient over the step"
     NOISE = "change of the gradient when it is repeated"
+    SAMPLES_SEEN = "samples whose gradients were taken one by one"
     SAMPLES = "samples of each micro-batch"
     DOMAINS = "domain of each micro-batch"
     NEXT_LEFT = "gradient norm of the next step where backward left it"

@@ -3,14 +3,16 @@
 import math
 import re
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from nets import NoCopies, RestlessNet, everything, same
+from nets import NoCopies, RestlessNet, batches, everything, loss_of, same, small_net
 from torch import Tensor, nn
 
-from gradlens import per_sample_gradients
+import gradlens
+from gradlens import every, per_sample_gradients
 from gradlens.recording import frozen_weights
 from gradlens.recording.frozen_weights import FrozenWeightsProbe, estimates
 from gradlens.recording.projection import project
@@ -181,3 +183,36 @@ def test_what_cannot_be_measured_is_said() -> None:
     sentence = "per-sample gradients take inputs with a tensor of samples among them; got none."
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         looking.measure(seed=0)
+
+
+def test_a_recorder_stores_the_estimates_of_every_size_and_changes_no_bit(tmp_path: Path) -> None:
+    def train(root: Path | None) -> tuple[gradlens.Recorder, list[torch.Tensor], list[torch.Tensor]]:
+        model = small_net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        singles = []
+        with gradlens.Recorder(
+            model, optimizer, root or "unused", smoothness=gradlens.never, frozen_weights=every(2), enabled=bool(root)
+        ) as recorder:
+            for step, (x, y) in enumerate(batches(3)):
+                if step == 2:
+                    found = gradlens.per_sample_gradients(model, loss_of(model), x, y)
+                    singles = [value.flatten(1) for value in found.values()]
+                optimizer.zero_grad()
+                recorder.loss(loss_of(model), x, y).backward()
+                optimizer.step()
+        return recorder, singles, [*model.state_dict().values(), torch.get_rng_state()]
+
+    recorder, singles, state = train(tmp_path)
+    assert recorder.skipped == 0
+    run = gradlens.open_run(recorder.path or "")
+    whole = estimates(
+        torch.cat(singles, 1).numpy()
+    )  # without a projection: the test of test_projection says how far off
+    for b in (1, 2, 4, 8):
+        steps, alpha = run.series(f"micro_batch_alpha[{b}]")
+        assert steps.tolist() == [0, 2]
+        assert alpha[1] == pytest.approx(whole[b].alpha, abs=0.05)
+        for name in ("bias", "noise"):
+            assert (run.series(f"micro_batch_{name}[{b}]")[1] >= 0).all()
+    assert run.series("micro_batch_alpha[8]")[1] == pytest.approx([1.0, 1.0], abs=0.1)
+    assert all(map(torch.equal, state, train(None)[2]))
