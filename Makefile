@@ -3,6 +3,7 @@
 # Both create the environment .venv when it is missing.
 # make soak          the store's tests at length: 1,000 kills, 100,000 mutated files of each kind (hours)
 # make bench-store   what the store costs beside W&B, TensorBoard, SQLite and JSON lines (four minutes; .venv-peers)
+# make bench-rules   what each clip rule costs beside torch's own clip, and its replay (three minutes)
 # make bench-recorder   what recording costs a training beside W&B, TensorBoard and Cockpit (15 minutes; GPU=1: on the card)
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ DEMO ?= demo
 INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
 INSTALL_PEERS := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test soak bench-store bench-recorder format audit clean
+.PHONY: demo test soak bench-store bench-rules bench-recorder format audit clean
 .SILENT:
 
 demo: $(VENV)/.core
@@ -25,6 +26,9 @@ test: $(VENV)/.dev
 
 bench-store: $(VENV)/.core $(PEERS)/.made
 	$(BIN)/python -m benchmarks.store
+
+bench-rules: $(VENV)/.core
+	$(BIN)/python -m benchmarks.rules
 
 bench-recorder: $(VENV)/.core $(PEERS)/.made
 	$(BIN)/python -m benchmarks.recorder $(if $(GPU),--gpu)

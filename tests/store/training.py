@@ -37,7 +37,7 @@ def with_micro_batches(recorder: gradlens.Recorder) -> None:
     storage = recorder._storage
     if storage is not None:
         append = storage.append
-        storage.append = lambda row, tensors: append(row, tensors, micro_batches(row["step"], row["loss"]))  # type: ignore[method-assign]
+        storage.append = lambda row, tensors, *_: append(row, tensors, micro_batches(row["step"], row["loss"]))  # type: ignore[method-assign]
 
 
 def micro_batches_of(run: Run) -> bool:
