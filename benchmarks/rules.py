@@ -49,10 +49,10 @@ REPLAYED = (
 
 _NOTES = (
     f"A step: the norm of {TENSORS} tensors of {ENTRIES:,} entries (10 M parameters), the decision, and the gradients "
-    "multiplied in place; in one process, rule and torch's clip in turns, from memory that no cache holds. Rules act "
-    "at nearly every step, else they would be spared the multiplication.",
-    "micro_batch: what clipping adds to one backward pass of a micro-batch, its norm included; twice the traffic, since "
-    "a sum is kept beside the gradient.",
+    "multiplied in place; in one process, rule and torch's clip in turns, from memory that no cache holds. Rules are "
+    "set to act, but AutoClip, which sees one norm again and again here, has nothing to multiply.",
+    "micro_batch: what clipping adds to one backward pass, its norm included; twice the traffic, since a sum is kept "
+    "beside the gradient.",
     f"Replay: thresholds and coefficients of {STEPS:,} recorded norms, in microseconds a step.",
 )
 
