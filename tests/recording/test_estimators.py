@@ -306,9 +306,9 @@ def test_an_operation_without_second_derivative_raises_and_leaves_everything_as_
 
 
 BREAKS = {
-    "gradients": ("_gradients_shielded", lambda parameters: nullcontext()),
-    "values": ("_buffers_shielded", lambda model: nullcontext()),
-    "training": ("_modes_shielded", lambda model, modes: nullcontext()),
+    "gradients": ("gradients_shielded", lambda parameters: nullcontext()),
+    "values": ("buffers_shielded", lambda model: nullcontext()),
+    "training": ("modes_shielded", lambda model, modes: nullcontext()),
     "torch": ("random_state.restore", lambda state: None),
 }
 

@@ -173,7 +173,7 @@ def test_the_comparison_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         with pytest.raises(KeyError, match="no series 'smoothness'"):
             train("sgd", tmp_path)
     with monkeypatch.context() as broken:
-        broken.setattr("gradlens.recording.replayed_loss._buffers_shielded", nullcontext)
+        broken.setattr("gradlens.recording.replayed_loss.buffers_shielded", nullcontext)
         disturbed = train("sgd", tmp_path)
         assert not same(bare["model"], disturbed["model"])  # BatchNorm's statistics have seen batches twice
     with monkeypatch.context() as broken:
