@@ -14,7 +14,8 @@ from torch import Tensor
 from gradlens.clipping import ClipRule, Measured
 from gradlens.clipping.match_step import matching
 from gradlens.clipping.rule import State, total_norm
-from gradlens.recording.norms import dense, tensor_norms, wide
+from gradlens.recording.dense import dense
+from gradlens.recording.norms import tensor_norms, wide
 from gradlens.recording.scaling import entries, scale_gradients, take
 
 _ROW = 2048
