@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradlens.recording.eager import not_compiled
+from gradlens.recording.step_row import Evaluated
 
 _engine = torch.autograd.Variable._execution_engine
 
@@ -28,11 +29,16 @@ class BackwardEnd:
         self._ended = weakref.WeakMethod(ended)
         self._pass = -1
 
-    def watch(self, loss: Tensor) -> None:
-        """Call at the end of the passes that this loss will see; a loss without a graph sees none."""
+    def watch(self, loss: Tensor, noted: Evaluated | None = None) -> None:
+        """Call at the end of the passes that this loss will see; a loss without a graph sees none.
+
+        Args:
+            loss: of a micro-batch.
+            noted: the row's note of it, which learns that a pass has reached it.
+        """
         if loss.requires_grad:
             mine = weakref.ref(self)
-            loss.register_hook(lambda seed: _begins(mine(), seed))  # type: ignore[no-untyped-call]
+            loss.register_hook(lambda seed: _begins(mine(), noted, seed))  # type: ignore[no-untyped-call]
 
     def begins(self, seed: Tensor) -> None:
         """A pass has begun; two losses of one sum are one pass."""
@@ -51,6 +57,8 @@ class BackwardEnd:
 
 
 @not_compiled
-def _begins(watching: BackwardEnd | None, seed: Tensor) -> None:
+def _begins(watching: BackwardEnd | None, noted: Evaluated | None, seed: Tensor) -> None:
+    if noted is not None:
+        noted.reached = True
     if watching is not None:
         watching.begins(seed)

@@ -110,17 +110,18 @@ class Steps:
             return
         with self._guard():
             size = batch_size(inputs)
+            noted = None
             if row is not None:
-                row.add_loss(loss)
+                noted = row.add_loss(loss, size)
                 self.probes.loss_noted(row, loss, size, domain)
             if row is not None or (self.micro_clip is not None and self.hooks is not None):
-                self._backward.watch(loss)
+                self._backward.watch(loss, noted)
             if row is None and self.ledger is not None:
                 return
             # A checkpoint of a training that is not recorded counts all the same.
             self.samples += size or 0
             if row is not None and size is not None:
-                row.scalars |= {"batch_size": row.scalars.get("batch_size", 0) + size, "samples": self.samples}
+                row.scalars["samples"] = self.samples
 
     @not_compiled
     def backward_ended(self, seed: Tensor) -> None:
@@ -226,6 +227,7 @@ class Steps:
         self.step += 1
         if row is not None:
             row.ended = True
+            row.note_losses()
             row.scalars.setdefault("time", time.time())
             with self._guard():
                 clipped = self.micro_clip is not None and self.micro_clip.active
