@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from gradlens import figures
-from gradlens.analysis import thresholds
 from gradlens.cli import export_tables
 from gradlens.cli.output import print_json
-from gradlens.clipping import autoclip, fixed
-from gradlens.store import Run, RunError, open_runs
+from gradlens.figures.drawing import Option
+from gradlens.store import RunError, open_runs
 
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,9 +20,11 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser = kinds.add_parser("figure", help="a figure fit for a paper, with its numbers and caption")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or folders of runs")
-    parser.add_argument("--figure", choices=("training_dynamics", "threshold_history"), default="training_dynamics")
-    parser.add_argument("--percentile", type=float, help="threshold_history: replay AutoClip at this percentile")
-    parser.add_argument("--max-norm", type=float, help="threshold_history: replay a fixed norm")
+    parser.add_argument("--figure", choices=tuple(figures.DRAWINGS), default="training_dynamics")
+    for option, takers in _options().values():
+        number = None if option.number == 1 else option.number
+        about = f"{', '.join(takers)}: {option.help}"
+        parser.add_argument(_flag(option.name), type=option.kind, nargs=number, help=about)
     parser.add_argument("--out", type=Path, required=True, help="where to, without a suffix")
     parser.add_argument("--formats", nargs="+", choices=("pdf", "svg", "png"), default=["pdf", "svg", "png"])
     parser.add_argument("--style", default="icml2024", help="venue, as in neurips2024 (default: %(default)s)")
@@ -42,7 +42,7 @@ def run(given: argparse.Namespace) -> int:
         print(f"gradlens: {problem}", file=sys.stderr)
     if not runs:
         raise RunError(f"no runs in {', '.join(map(str, given.runs))}; give the folder that your recorder writes to.")
-    figure = _threshold_history(runs, given) if given.figure == "threshold_history" else figures.training_dynamics(runs)
+    figure = figures.draw(given.figure, runs, **{name: getattr(given, name) for name in _options()})
     written = figures.save(figure, given.out, given.formats, given.style, given.column)
     if given.json:
         print_json({"figure": figure.name, "caption": figure.caption, "files": [str(path) for path in written]})
@@ -52,10 +52,14 @@ def run(given: argparse.Namespace) -> int:
     return 0
 
 
-def _threshold_history(runs: Sequence[Run], given: argparse.Namespace) -> figures.Figure:
-    if len(runs) != 1:
-        raise ValueError(f"threshold_history draws one run; got {len(runs)}. Name one run folder.")
-    if (given.percentile is None) == (given.max_norm is None):
-        raise ValueError("threshold_history replays one rule: give --percentile P or --max-norm C.")
-    rule = autoclip(given.percentile) if given.percentile is not None else fixed(given.max_norm)
-    return figures.threshold_history(thresholds(runs[0], rule))
+def _options() -> dict[str, tuple[Option, list[str]]]:
+    """Every option that some figure takes, and which figures do."""
+    options: dict[str, tuple[Option, list[str]]] = {}
+    for name, drawing in figures.DRAWINGS.items():
+        for option in drawing.options:
+            options.setdefault(option.name, (option, []))[1].append(name)
+    return options
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

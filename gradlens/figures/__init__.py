@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from gradlens.figures.drawing import draw
+from gradlens.figures.drawings import DRAWINGS
 from gradlens.figures.export import save
 from gradlens.figures.figure import Figure
 from gradlens.figures.gallery import threshold_history, training_dynamics
@@ -12,7 +14,15 @@ from gradlens.figures.gallery import threshold_history, training_dynamics
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["Figure", "save", "threshold_history", "to_plotly", "training_dynamics"]
+__all__ = [
+    "DRAWINGS",
+    "Figure",
+    "draw",
+    "save",
+    "threshold_history",
+    "to_plotly",
+    "training_dynamics",
+]
 
 
 def to_plotly(figure: Figure, theme: str = "light") -> go.Figure:

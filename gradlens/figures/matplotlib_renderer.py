@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import inspect
 import io
-import textwrap
 from collections.abc import Callable
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import NullLocator
 from tueplots import bundles
 
-from gradlens.figures.figure import Figure, Hexbin, Line, Panel, Points, Rule, Text
-from gradlens.figures.hexbin import hexagons
-from gradlens.figures.palette import blend, colour
+from gradlens.figures.figure import Figure, Panel
+from gradlens.figures.matplotlib_marks import draw_marks
 
 _METADATA: dict[str, dict[str, Any]] = {
     # A date or a version in the file would make two saves of one figure differ.
@@ -96,43 +94,13 @@ def _venue(style: str) -> Callable[[Figure, str], dict[str, Any]]:
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
-    for mark in panel.marks:
-        match mark:
-            case Line():
-                axes.plot(
-                    mark.x,
-                    mark.y,
-                    color=blend(mark.colour, 0.3) if mark.faint else colour(mark.colour),
-                    linewidth=0.5 if mark.faint else 1.0,
-                    linestyle="--" if mark.dashed else "-",
-                    label=mark.label or None,
-                    rasterized=len(mark.x) > 20_000,
-                )
-            case Points():
-                size = {"dot": 1.5, "cross": 8.0}[mark.marker]
-                shape = {"dot": ".", "cross": "x"}[mark.marker]
-                axes.scatter(
-                    mark.x,
-                    mark.y,
-                    s=size,
-                    c=colour(mark.colour),
-                    marker=shape,
-                    linewidths=0.6,
-                    label=mark.label or None,
-                )
-            case Hexbin():
-                _draw_hexbin(axes, mark)
-            case Rule():
-                draw = axes.axvline if mark.along == "x" else axes.axhline
-                draw(mark.at, color=colour(mark.colour), linestyle=":", linewidth=1.2, label=mark.label or None)
-            case Text():
-                text = "\n".join(textwrap.wrap(mark.text, 40))
-                axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize="x-small")
+    draw_marks(axes, panel)
     axes.set_title(panel.title)
-    axes.set_xlabel(panel.x.label)
-    axes.set_ylabel(panel.y.label)
+    axes.set_xlabel(panel.x.title)
+    axes.set_ylabel(panel.y.title)
     axes.set_xscale(panel.x.scale)
     axes.set_yscale(panel.y.scale)
+    _set_ticks(axes, panel)
     if panel.x.limits:
         axes.set_xlim(*panel.x.limits)
     if panel.y.limits:
@@ -141,14 +109,15 @@ def _draw(axes: Axes, panel: Panel) -> None:
         axes.legend(frameon=False, fontsize="x-small")
 
 
-def _draw_hexbin(axes: Axes, mark: Hexbin) -> None:
-    cells = hexagons(mark)
-    most = cells.counts.max(initial=1)
-    axes.add_collection(
-        PolyCollection(
-            list(cells.centres[:, None, :] + cells.corners),
-            facecolors=[blend(mark.colour, 0.1 + 0.9 * count / most) for count in cells.counts],
-            edgecolors=blend(mark.colour, 0.15),
-            linewidths=0.2,
-        )
-    )
+def _set_ticks(axes: Axes, panel: Panel) -> None:
+    x, y = panel.x.ticks, panel.y.ticks
+    if x is None and panel.categories:
+        x = tuple((float(index), name) for index, name in enumerate(panel.categories))
+        axes.set_xlim(-0.6, len(x) - 0.4)
+    if panel.heatmap is not None:
+        y = y or tuple((float(index), name) for index, name in enumerate(panel.heatmap.rows))
+        axes.set_ylim(len(panel.heatmap.rows) - 0.5, -0.5)
+    for axis, ticks in ((axes.xaxis, x), (axes.yaxis, y)):
+        if ticks is not None:
+            axis.set_ticks([at for at, _ in ticks], [text for _, text in ticks])
+            axis.set_minor_locator(NullLocator())

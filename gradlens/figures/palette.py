@@ -15,6 +15,7 @@ _LIGHT: Final = {
     "ink": "#1c1f24",
     "muted": "#6b7280",
     "grid": "#eceef1",
+    "blank": "#d9dce1",
     "unclipped": "#1f2f86",
     "clipped": "#c8202f",
     **{f"run-{index}": colour for index, colour in enumerate(OKABE_ITO)},
@@ -25,6 +26,7 @@ _DARK: Final = {
     "ink": "#e6e8ec",
     "muted": "#9aa1ad",
     "grid": "#2a2e36",
+    "blank": "#565c68",
     "unclipped": "#8fa5ff",
     "clipped": "#ff6f76",
     "run-0": "#4aa8e0",
@@ -35,6 +37,12 @@ _DARK: Final = {
     "run-6": "#d9c35a",
     "run-7": "#ffffff",
 }
+HEAT: Final = "Viridis"
+"""Colours of values, of one name in both drawing libraries. It holds no grey: blank cells are told from every value."""
+
+BAND: Final = 0.2
+"""How much of its colour a band has."""
+
 THEMES: Final = {"light": _LIGHT, "dark": _DARK}
 
 

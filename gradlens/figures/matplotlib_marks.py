@@ -1,0 +1,140 @@
+"""A panel's marks as matplotlib's artists."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Final
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import Colormap, LogNorm, Normalize
+from numpy.typing import NDArray
+
+from gradlens.figures.figure import Band, Bars, Heatmap, Hexbin, Line, Mark, Panel, Points, Rule, Text
+from gradlens.figures.hexbin import hexagons
+from gradlens.figures.palette import BAND, HEAT, blend, colour
+
+Floats = NDArray[np.float64]
+
+_MOST_VECTORS: Final = 20_000
+"""More points than that become pixels, so that a PDF opens."""
+
+_ERROR_WIDTH: Final = 0.7
+
+
+def draw_marks(axes: Axes, panel: Panel) -> None:
+    """Draw a panel's marks in order."""
+    for mark in panel.marks:
+        _draw(axes, panel, mark)
+
+
+def _draw(axes: Axes, panel: Panel, mark: Mark) -> None:
+    match mark:
+        case Line():
+            _draw_line(axes, mark)
+        case Points():
+            _draw_points(axes, mark)
+        case Band():
+            shade = {"color": colour(mark.colour), "alpha": BAND, "linewidth": 0.0}
+            axes.fill_between(mark.x, mark.low, mark.high, label=mark.label or None, **shade)  # type: ignore[arg-type]
+        case Heatmap():
+            _draw_heatmap(axes, mark)
+        case Bars():
+            _draw_bars(axes, panel, mark)
+        case Hexbin():
+            _draw_hexbin(axes, mark)
+        case Rule():
+            draw = axes.axvline if mark.along == "x" else axes.axhline
+            draw(mark.at, color=colour(mark.colour), linestyle=":", linewidth=1.2, label=mark.label or None)
+        case Text():
+            text = "\n".join(textwrap.wrap(mark.text, 40))
+            axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize="x-small")
+
+
+def _draw_line(axes: Axes, mark: Line) -> None:
+    axes.plot(
+        mark.x,
+        mark.y,
+        color=blend(mark.colour, 0.3) if mark.faint else colour(mark.colour),
+        linewidth=0.5 if mark.faint else 1.0,
+        linestyle="--" if mark.dashed else "-",
+        label=mark.label or None,
+        rasterized=len(mark.x) > _MOST_VECTORS,
+    )
+
+
+def _draw_points(axes: Axes, mark: Points) -> None:
+    if mark.error_low is not None and mark.error_high is not None:
+        _draw_errors(axes, mark.x, mark.error_low, mark.error_high, colour(mark.colour))
+    values = mark.values is not None
+    artist = axes.scatter(
+        mark.x,
+        mark.y,
+        s={"dot": 6.0 if values else 1.5, "cross": 8.0}[mark.marker],
+        c=mark.values if mark.values is not None else colour(mark.colour),
+        cmap=_heat() if values else None,
+        norm=_norm(mark.values, "linear") if mark.values is not None else None,
+        plotnonfinite=values,
+        marker={"dot": "o" if values else ".", "cross": "x"}[mark.marker],
+        linewidths=0.6 if mark.marker == "cross" else 0.0,
+        label=mark.label or None,
+        rasterized=len(mark.x) > _MOST_VECTORS,
+        zorder=2.1,
+    )
+    if values:
+        _add_colour_bar(axes, artist, mark.values_label)
+
+
+def _draw_errors(axes: Axes, x: Floats, low: Floats, high: Floats, ink: str) -> None:
+    known = np.isfinite(low) & np.isfinite(high)
+    ends = np.stack([np.stack([x, low], axis=1), np.stack([x, high], axis=1)], axis=1)[known]
+    axes.add_collection(LineCollection(list(ends), colors=ink, linewidths=_ERROR_WIDTH))
+
+
+def _draw_heatmap(axes: Axes, mark: Heatmap) -> None:
+    edges = np.arange(len(mark.rows) + 1) - 0.5
+    axes.set_facecolor(colour("blank"))
+    shown = np.ma.masked_invalid(mark.shown)
+    # Vector cells leave hairlines between them in most viewers.
+    artist = axes.pcolormesh(mark.x, edges, shown, cmap=_heat(), norm=_norm(mark.shown, mark.scale), rasterized=True)
+    _add_colour_bar(axes, artist, mark.label)
+
+
+def _add_colour_bar(axes: Axes, artist: object, label: str) -> None:
+    canvas = axes.get_figure()
+    bar = canvas.colorbar(artist, ax=axes, label=label, pad=0.02, aspect=16)  # type: ignore[union-attr, arg-type]
+    bar.outline.set_visible(False)
+
+
+def _heat() -> Colormap:
+    return mpl.colormaps[HEAT.lower()].with_extremes(bad=colour("blank"))
+
+
+def _norm(values: Floats, scale: str) -> Normalize:
+    known = values[np.isfinite(values)]
+    low, high = (float(known.min()), float(known.max())) if len(known) else (1.0, 1.0)
+    if low == high:  # a colour bar needs a span
+        low, high = (low / 2, high * 2) if scale == "log" else (low - 0.5, high + 0.5)
+    return LogNorm(low, high) if scale == "log" else Normalize(low, high)
+
+
+def _draw_bars(axes: Axes, panel: Panel, mark: Bars) -> None:
+    centres, width = panel.places(mark)
+    axes.bar(centres, mark.values, 0.9 * width, color=colour(mark.colour), label=mark.label or None, linewidth=0.0)
+    if mark.low is not None and mark.high is not None:
+        _draw_errors(axes, centres, mark.low, mark.high, colour("ink"))
+
+
+def _draw_hexbin(axes: Axes, mark: Hexbin) -> None:
+    cells = hexagons(mark)
+    most = cells.counts.max(initial=1)
+    axes.add_collection(
+        PolyCollection(
+            list(cells.centres[:, None, :] + cells.corners),
+            facecolors=[blend(mark.colour, 0.1 + 0.9 * count / most) for count in cells.counts],
+            edgecolors=blend(mark.colour, 0.15),
+            linewidths=0.2,
+        )
+    )
