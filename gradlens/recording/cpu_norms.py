@@ -30,6 +30,8 @@ _HALF_ROW = 512
 _PIECE = 1 << 18
 """Entries of a difference that are held at a time, so that they are still in the cache when they are summed."""
 _MOST_VIEWS = 1 << 12
+_TINY, _HUGE = 1e-30, 1e30
+"""Sums of squares within which those of single precision neither vanish (below 1e-38) nor overflow."""
 
 _KINDS: dict[torch.dtype, np.dtype[Any]] = {
     torch.float32: np.dtype(np.float32),
@@ -85,6 +87,32 @@ def difference_norms(new: Sequence[Tensor], old: Sequence[Tensor]) -> Tensor:
         pairs = zip(_rows(one), _rows(other), strict=True)
         squares[index] = sum(_squared_difference(a, b, scratch[one.dtype]) for a, b in pairs)
     return torch.from_numpy(_roots(squares, difference))
+
+
+def row_norms(matrix: Tensor) -> Tensor:
+    """L2 norm of each row, (rows,) float64.
+
+    Args:
+        matrix: (rows, columns), real, on the CPU, of any floating dtype.
+
+    >>> row_norms(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()
+    [5.0, 0.0]
+    """
+    one = in_one_piece(matrix.detach())
+    if one.dtype in _HALF:
+        one = one.float()
+    squares = np.zeros(len(one))
+    if one.numel():
+        rows = _view(one.data_ptr(), 0, (one.shape[0], one.shape[1]), one.dtype)
+        with np.errstate(all="ignore"):  # what overflows is computed again
+            for begin in range(0, one.shape[1], _ROW):
+                piece = rows[:, begin : begin + _ROW]
+                squares += np.vecdot(piece, piece)
+    roots = np.sqrt(squares)
+    bad = ~((squares > _TINY) & (squares < _HUGE))
+    if bad.any():
+        roots[bad] = torch.linalg.vector_norm(one[torch.from_numpy(bad)], dim=1, dtype=torch.float64).numpy()
+    return torch.from_numpy(roots)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +223,8 @@ def _squares_of_half(tensor: Tensor) -> float:
 
 
 def _roots(squares: Floats, tensor: Callable[[int], Tensor]) -> Floats:
-    """Square roots; where squares of single precision overflow (above 1e19) or vanish (below 1e-19), done over."""
-    good = (squares > 1e-30) & (squares < 1e30)
+    """Square roots; where squares of single precision overflow or vanish, done over."""
+    good = (squares > _TINY) & (squares < _HUGE)
     if good.all():
         return np.sqrt(squares)
     roots = np.sqrt(squares, where=good, out=np.zeros_like(squares))
