@@ -284,3 +284,34 @@ def test_micro_batches_of_sparse_complex_and_missing_gradients(tmp_path: Path, r
     assert recorder.skipped == 0
     table = gradlens.open_run(recorder.path or "").micro_batches()
     assert np.allclose(table["grad_norm"], together.norm(dim=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("divided_by", ["of", "hand"])
+def test_the_noise_scale_of_a_recorded_training_is_that_of_its_data(tmp_path: Path, divided_by: str) -> None:
+    """Summands ||theta - a||^2 / 2 with a ~ N(0, s^2 I): g = theta and tr Cov = d s^2; lr 0 keeps theta where it is."""
+    d, s, k, size, steps = 20, 0.5, 4, 4, 300
+    model = nn.Linear(d, 1, bias=False)
+    nn.init.constant_(model.weight, 0.15)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    generator = torch.Generator().manual_seed(0)
+
+    def compute(a: torch.Tensor) -> torch.Tensor:
+        return 0.5 * (model.weight - a).square().sum(dim=1).mean()
+
+    options = {"update": never, "smoothness": never, "micro_batches": every(1)}
+    with gradlens.Recorder(model, optimizer, tmp_path, **options) as recorder:
+        for _ in range(steps):
+            optimizer.zero_grad()
+            for _ in range(k):
+                a = s * torch.randn(size, d, generator=generator)
+                if divided_by == "of":
+                    recorder.loss(compute, a, of=k).backward()
+                else:
+                    (recorder.loss(compute, a) / k).backward()
+            optimizer.step()
+    found = gradlens.analysis.noise_scale(gradlens.open_run(recorder.path or ""))
+    trace, squared = d * s**2, d * 0.15**2
+    assert found.status == ""
+    assert found.overall.trace == pytest.approx(trace, rel=0.03)
+    assert found.overall.interval[0] < trace / squared < found.overall.interval[1]
+    assert found.overall.interval[1] / found.overall.interval[0] < 1.7
