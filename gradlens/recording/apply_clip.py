@@ -78,11 +78,6 @@ class Clipper:
             logger.warning("gradlens: the optimizer has other parameters than before; %s forgets its past.", self._rule)
         return other
 
-    @property
-    def local(self) -> bool:
-        """Whether each parameter is clipped independently of the others."""
-        return self._rule.local
-
     @torch.no_grad()
     def clip(
         self, parameters: Sequence[Tensor], norms: Tensor, lr: float | Tensor, *, scale: Tensor | None = None
