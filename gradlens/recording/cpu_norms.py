@@ -6,8 +6,9 @@ microseconds beside its memory: where a training has hundreds of small tensors, 
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -29,7 +30,6 @@ _HALF_ROW = 512
 """Entries of half precision, which torch sums, less exactly than BLAS."""
 _PIECE = 1 << 18
 """Entries of a difference that are held at a time, so that they are still in the cache when they are summed."""
-_MOST_VIEWS = 1 << 12
 _TINY, _HUGE = 1e-30, 1e30
 """Sums of squares within which those of single precision neither vanish (below 1e-38) nor overflow."""
 
@@ -37,9 +37,6 @@ _KINDS: dict[torch.dtype, np.dtype[Any]] = {
     torch.float32: np.dtype(np.float32),
     torch.float64: np.dtype(np.float64),
 }
-_views: dict[tuple[int, int, torch.dtype], tuple[NDArray[Any], ...]] = {}
-"""Address, size and dtype of memory that was looked at -> how to look at it; gradients often come to lie where the last
-ones lay."""
 
 
 def norms(tensors: Sequence[Tensor]) -> Tensor:
@@ -52,7 +49,7 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
     [5.0, 100.0]
     """
     made: list[Tensor] = []
-    rows = [_views.get(_place(tensor)) or _looked_at(tensor, made) for tensor in tensors]
+    rows = [_looked_at(tensor, made) for tensor in tensors]
     squares = _summed([each for each in rows if each is not None])
     if len(squares) < len(tensors):
         found = iter(squares)
@@ -103,7 +100,8 @@ def row_norms(matrix: Tensor) -> Tensor:
         one = one.float()
     squares = np.zeros(len(one))
     if one.numel():
-        rows = _view(one.data_ptr(), 0, (one.shape[0], one.shape[1]), one.dtype)
+        kind = _KINDS[one.dtype]
+        rows = np.ndarray(one.shape, kind, _bytes(one.numel() * kind.itemsize).from_address(one.data_ptr()))
         with np.errstate(all="ignore"):  # what overflows is computed again
             for begin in range(0, one.shape[1], _ROW):
                 piece = rows[:, begin : begin + _ROW]
@@ -115,51 +113,45 @@ def row_norms(matrix: Tensor) -> Tensor:
     return torch.from_numpy(roots)
 
 
-@dataclass(frozen=True, slots=True)
-class _Memory:
-    """Memory as NumPy takes it."""
-
-    __array_interface__: dict[str, Any]
-
-
-_Place = tuple[int, int, torch.dtype]
-_ELSEWHERE: _Place = (-1, 0, torch.bool)
-
-
-def _place(tensor: Tensor) -> _Place:
-    """Where a tensor's entries lie, one after another; for one of another kind, a place where nothing does."""
-    if tensor.layout is torch.strided and tensor.is_contiguous() and not tensor.is_neg():
-        return tensor.data_ptr(), tensor.numel(), tensor.dtype
-    return _ELSEWHERE
-
-
-def _looked_at(tensor: Tensor, made: list[Tensor]) -> tuple[NDArray[Any], ...] | None:
+def _looked_at(tensor: Tensor, made: list[Tensor]) -> list[NDArray[Any]] | None:
     """Views of a tensor's memory, or of that of a plain tensor made of it; None for one of half precision."""
-    one = in_one_piece(tensor)
-    if one is not tensor:
+    one = tensor
+    plain = tensor.layout is torch.strided and tensor.is_cpu and tensor.is_contiguous() and not tensor.is_neg()
+    if not plain or tensor.dtype not in _KINDS:
+        one = in_one_piece(tensor)
         made.append(one)  # so that it is there for as long as it is looked at
-    return None if one.dtype in _HALF else _rows(one)
+        if one.dtype in _HALF:
+            return None
+    return _rows(one)
 
 
-def _rows(tensor: Tensor) -> tuple[NDArray[Any], ...]:
+def _rows(tensor: Tensor) -> list[NDArray[Any]]:
     """Views of a plain tensor's memory as rows; several where no rows of one length make it up.
 
-    ``Tensor.numpy`` would forbid its storage to be resized, as sharding does. A view says where memory lies and does
-    not keep it: it is good for the tensor at hand, and again for whatever tensor has the same address, size and dtype.
+    They say where the memory lies and do not keep it. ``Tensor.numpy`` would forbid its storage to be resized, as
+    sharding does; and views that were kept from step to step would lie between the gradients and break up the heap.
     """
-    key = _place(tensor)
-    views = _views.get(key)
-    if views is None:
-        if len(_views) >= _MOST_VIEWS:
-            _views.clear()
-        views = _views[key] = tuple(_view(key[0], first, shape, tensor.dtype) for first, shape in _shapes(key[1]))
-    return views
+    address = tensor.data_ptr()
+    return [
+        np.ndarray(shape, kind, memory.from_address(address + first))
+        for memory, first, shape, kind in _blocks(tensor.numel(), tensor.dtype)
+    ]
 
 
-def _view(address: int, first: int, shape: tuple[int, int], dtype: torch.dtype) -> NDArray[Any]:
+@lru_cache(1 << 12)
+def _blocks(size: int, dtype: torch.dtype) -> tuple[tuple[Any, int, tuple[int, int], np.dtype[Any]], ...]:
+    """For each block of rows in a vector: what its bytes are to ctypes, where they begin, its shape and dtype."""
     kind = _KINDS[dtype]
-    where = {"data": (address + first * kind.itemsize, True), "shape": shape, "typestr": kind.str, "version": 3}
-    return np.asarray(_Memory(where))
+    return tuple(
+        (_bytes(shape[0] * shape[1] * kind.itemsize), first * kind.itemsize, shape, kind)
+        for first, shape in _shapes(size)
+    )
+
+
+@lru_cache(1 << 12)
+def _bytes(count: int) -> Any:
+    """The type of so many bytes somewhere in memory."""
+    return ctypes.c_ubyte * count
 
 
 def _shapes(size: int) -> list[tuple[int, tuple[int, int]]]:
@@ -179,7 +171,7 @@ def _shapes(size: int) -> list[tuple[int, tuple[int, int]]]:
     return [(0, (whole // _ROW, _ROW)), (whole, (1, size - whole))]
 
 
-def _summed(tensors: Sequence[tuple[NDArray[Any], ...]]) -> Floats:
+def _summed(tensors: Sequence[Sequence[NDArray[Any]]]) -> Floats:
     """Sum of squares of each tensor."""
     views = list(chain.from_iterable(tensors))
     if not views:

@@ -1,6 +1,8 @@
 """Norms against float64, and nothing on the device path that reads the host."""
 
+import gc
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -102,6 +104,21 @@ def test_memory_that_is_used_again_is_looked_at_anew() -> None:
     for step in range(50):
         parts = [torch.full((size,), float(step)) for size in (17, 4096, 10_007)]
         assert tensor_norms(parts, CPU).tolist() == pytest.approx([step * math.sqrt(p.numel()) for p in parts])
+
+
+def test_nothing_of_a_measurement_outlives_it() -> None:
+    """What stays between gradients that come and go breaks up the heap: a training then grows step by step."""
+    gc.collect()
+    kept = [torch.randn(3 + index % 50) for index in range(200)]
+    tensor_norms(kept, CPU)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(20):
+        tensor_norms([tensor.clone() for tensor in kept], CPU)  # at other addresses
+        kept.append(torch.empty(1))  # so that the next ones are, too
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert grown < 10_000
 
 
 class LateEvent:
