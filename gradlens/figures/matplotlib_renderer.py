@@ -65,7 +65,8 @@ def render(figure: Figure, form: str, style: str = "icml2024", column: str = "fu
         ValueError: for a format, style or column that there is not.
     """
     if form not in _METADATA:
-        raise ValueError(f"expected one of the formats {', '.join(FORMATS)}; got {form!r}.")
+        advice = " For a GIF: figures.animate." if form == "gif" else ""
+        raise ValueError(f"expected one of the formats {', '.join(FORMATS)}; got {form!r}.{advice}")
     sheet = page(style, column)
     with drawing(sheet):
         canvas = compose(figure, sheet)
