@@ -117,8 +117,8 @@ def _fit(placed: _Placed, sheet: Page, cell: float, size: tuple[float, float]) -
 
 
 def _set_limits(axes: Axes, panel: Panel) -> None:
-    axes.set_xscale(panel.x.scale)
-    axes.set_yscale(panel.y.scale)
+    axes.set_xscale("linear" if panel.categories else panel.x.scale)  # names have no logarithm
+    axes.set_yscale("linear" if panel.heatmap is not None else panel.y.scale)
     if panel.categories:
         axes.set_xlim(-0.6, len(panel.categories) - 0.4)
     if panel.heatmap is not None:

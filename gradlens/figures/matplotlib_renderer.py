@@ -85,6 +85,8 @@ def drawing(sheet: Page) -> Iterator[None]:
         mpl.rcParams.update(settings)
         # A name may hold characters of any script; what no font has is drawn as a box.
         warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from font")
+        # The panel is empty then, and its foot and caption say how many points there are.
+        warnings.filterwarnings("ignore", "Data has no positive values")
         yield
 
 

@@ -63,7 +63,11 @@ def _ticks(panel: Panel) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the axes' ticks are where they are names."""
     x, y = _named(panel.x.ticks), _named(panel.y.ticks)
     if panel.categories:
-        x = {"range": [-0.6, len(panel.categories) - 0.4], **(x or _named(tuple(enumerate(panel.categories))))}
+        x = {
+            "type": "linear",
+            "range": [-0.6, len(panel.categories) - 0.4],
+            **(x or _named(tuple(enumerate(panel.categories)))),
+        }
     if panel.heatmap is not None:
         y = {"type": "category", "autorange": "reversed", "showgrid": False}
         x |= {"showgrid": False}
