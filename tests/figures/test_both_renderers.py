@@ -274,3 +274,10 @@ def test_what_is_called_alike_is_named_once(gallery: dict[str, Figure]) -> None:
     drawn = plotly_renderer.render(gallery["training_dynamics"])
     named = [trace["name"] for trace in drawn["data"] if trace["showlegend"]]
     assert named == ["No clipping", "With AutoClip, p = 10"]
+
+
+def test_a_sentence_on_the_page_has_axes_to_stand_in(every_mark: Figure) -> None:
+    drawn = plotly_renderer.render(every_mark)
+    index = [panel.title for panel in every_mark.panels].index("Nothing") + 1
+    assert any(trace["xaxis"] == f"x{index}" for trace in drawn["data"])
+    assert drawn["layout"][f"xaxis{index}"]["showticklabels"] is False
