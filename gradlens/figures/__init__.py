@@ -5,11 +5,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from gradlens.figures.animation import animate
 from gradlens.figures.drawing import draw
 from gradlens.figures.drawings import DRAWINGS
 from gradlens.figures.export import save
 from gradlens.figures.figure import Figure
 from gradlens.figures.gallery import threshold_history, training_dynamics
+from gradlens.figures.redrawing import redraw
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 __all__ = [
     "DRAWINGS",
     "Figure",
+    "animate",
     "draw",
+    "redraw",
     "save",
     "threshold_history",
     "to_plotly",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gradlens.figures.figure import Figure, Source
@@ -36,12 +36,14 @@ class Drawing:
         least: fewest runs that it draws.
         most: most of them, None for any number.
         options: what else it takes.
+        example: options to try it with, where it does not go without any.
     """
 
     make: Callable[..., Figure]
     least: int = 1
     most: int | None = None
     options: tuple[Option, ...] = ()
+    example: Mapping[str, Any] = field(default_factory=dict)
 
 
 def draw(name: str, runs: Sequence[Run], **options: Any) -> Figure:

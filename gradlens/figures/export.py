@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gradlens.figures.figure import Figure
 from gradlens.figures.numbers import numbers_csv
+from gradlens.figures.recipe import SUFFIX, recipe_json
 from gradlens.store import Disk
 
 __all__ = ["draw", "numbers_csv", "save"]
@@ -21,15 +22,16 @@ def save(
     style: str = "icml2024",
     column: str = "full",
 ) -> tuple[Path, ...]:
-    """Write a figure, the numbers drawn in it as CSV, and its caption as text.
+    """Write a figure, the numbers drawn in it as CSV, its caption as text, and its recipe where it has a source.
 
+    A figure that was asked for by name (:func:`draw`) knows its runs: :func:`redraw` draws it again from its recipe.
     Fonts are embedded (type 42) in the PDF and kept as text in the SVG. The same figure gives the same bytes.
 
     Args:
         figure: any figure of the gallery.
         path: where to, without a suffix; folders are made.
         formats: any of ``"pdf"``, ``"svg"``, ``"png"``.
-        style: a venue of tueplots, as in ``"icml2024"`` or ``"neurips2024"``.
+        style: a venue or slide of tueplots, as in ``"icml2024"``, ``"neurips2024"`` or ``"beamer_moml"``.
         column: ``"full"`` or ``"half"`` text width.
 
     Returns:
@@ -41,6 +43,8 @@ def save(
     """
     base = Path(path)
     files = {f".{form}": draw(figure, form, style, column) for form in formats}
+    if figure.source is not None:
+        files[SUFFIX] = recipe_json(figure.source, base.parent, formats, style, column)
     files |= {".csv": numbers_csv(figure).encode(), ".caption.txt": (figure.caption + "\n").encode()}
     disk = Disk()
     disk.make_folder(base.parent)

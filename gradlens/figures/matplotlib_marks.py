@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Literal
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Colormap, LogNorm, Normalize
 from numpy.typing import NDArray
 
@@ -24,23 +26,38 @@ _MOST_VECTORS: Final = 20_000
 _ERROR_WIDTH: Final = 0.7
 
 
-def draw_marks(axes: Axes, panel: Panel) -> None:
-    """Draw a panel's marks in order."""
-    for mark in panel.marks:
-        _draw(axes, panel, mark)
+@dataclass(frozen=True, slots=True)
+class ColourBar:
+    """A panel's colour bar, as matplotlib draws it and as the mark describes it."""
+
+    drawn: Colorbar
+    label: str
+    scale: Literal["linear", "log"]
 
 
-def _draw(axes: Axes, panel: Panel, mark: Mark) -> None:
+def draw_marks(axes: Axes, panel: Panel) -> list[ColourBar]:
+    """Draw a panel's marks in order; returns the colour bars that came with them."""
+    bars = [_draw(axes, panel, mark) for mark in panel.marks]
+    return [bar for bar in bars if bar is not None]
+
+
+def has_colour_bar(panel: Panel) -> bool:
+    """Whether a panel needs room for one."""
+    return any(isinstance(mark, Heatmap) or (isinstance(mark, Points) and mark.values is not None)
+               for mark in panel.marks)  # fmt: skip
+
+
+def _draw(axes: Axes, panel: Panel, mark: Mark) -> ColourBar | None:
     match mark:
         case Line():
             _draw_line(axes, mark)
         case Points():
-            _draw_points(axes, mark)
+            return _draw_points(axes, mark)
         case Band():
             shade = {"color": colour(mark.colour), "alpha": BAND, "linewidth": 0.0}
             axes.fill_between(mark.x, mark.low, mark.high, label=mark.label or None, **shade)  # type: ignore[arg-type]
         case Heatmap():
-            _draw_heatmap(axes, mark)
+            return _draw_heatmap(axes, mark)
         case Bars():
             _draw_bars(axes, panel, mark)
         case Hexbin():
@@ -49,8 +66,8 @@ def _draw(axes: Axes, panel: Panel, mark: Mark) -> None:
             draw = axes.axvline if mark.along == "x" else axes.axhline
             draw(mark.at, color=colour(mark.colour), linestyle=":", linewidth=1.2, label=mark.label or None)
         case Text():
-            text = "\n".join(textwrap.wrap(mark.text, 40))
-            axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize="x-small")
+            pass  # written by the layout, which knows how wide the panel is
+    return None
 
 
 def _draw_line(axes: Axes, mark: Line) -> None:
@@ -65,26 +82,26 @@ def _draw_line(axes: Axes, mark: Line) -> None:
     )
 
 
-def _draw_points(axes: Axes, mark: Points) -> None:
+def _draw_points(axes: Axes, mark: Points) -> ColourBar | None:
     if mark.error_low is not None and mark.error_high is not None:
         _draw_errors(axes, mark.x, mark.error_low, mark.error_high, colour(mark.colour))
     values = mark.values is not None
+    large = values or mark.error_low is not None
     artist = axes.scatter(
         mark.x,
         mark.y,
-        s={"dot": 6.0 if values else 1.5, "cross": 8.0}[mark.marker],
+        s={"dot": 8.0 if large else 1.5, "cross": 8.0}[mark.marker],
         c=mark.values if mark.values is not None else colour(mark.colour),
         cmap=_heat() if values else None,
         norm=_norm(mark.values, "linear") if mark.values is not None else None,
         plotnonfinite=values,
-        marker={"dot": "o" if values else ".", "cross": "x"}[mark.marker],
+        marker={"dot": "o" if large else ".", "cross": "x"}[mark.marker],
         linewidths=0.6 if mark.marker == "cross" else 0.0,
         label=mark.label or None,
         rasterized=len(mark.x) > _MOST_VECTORS,
         zorder=2.1,
     )
-    if values:
-        _add_colour_bar(axes, artist, mark.values_label)
+    return _colour_bar(axes, artist, mark.values_label, "linear") if values else None
 
 
 def _draw_errors(axes: Axes, x: Floats, low: Floats, high: Floats, ink: str) -> None:
@@ -93,19 +110,20 @@ def _draw_errors(axes: Axes, x: Floats, low: Floats, high: Floats, ink: str) -> 
     axes.add_collection(LineCollection(list(ends), colors=ink, linewidths=_ERROR_WIDTH))
 
 
-def _draw_heatmap(axes: Axes, mark: Heatmap) -> None:
+def _draw_heatmap(axes: Axes, mark: Heatmap) -> ColourBar:
     edges = np.arange(len(mark.rows) + 1) - 0.5
     axes.set_facecolor(colour("blank"))
     shown = np.ma.masked_invalid(mark.shown)
     # Vector cells leave hairlines between them in most viewers.
     artist = axes.pcolormesh(mark.x, edges, shown, cmap=_heat(), norm=_norm(mark.shown, mark.scale), rasterized=True)
-    _add_colour_bar(axes, artist, mark.label)
+    return _colour_bar(axes, artist, mark.label, mark.scale)
 
 
-def _add_colour_bar(axes: Axes, artist: object, label: str) -> None:
+def _colour_bar(axes: Axes, artist: ScalarMappable, label: str, scale: Literal["linear", "log"]) -> ColourBar:
     canvas = axes.get_figure()
-    bar = canvas.colorbar(artist, ax=axes, label=label, pad=0.02, aspect=16)  # type: ignore[union-attr, arg-type]
+    bar = canvas.colorbar(artist, ax=axes, pad=0.02, aspect=16)  # type: ignore[union-attr]
     bar.outline.set_visible(False)
+    return ColourBar(bar, f"{label}, log scale" if scale == "log" else label, scale)
 
 
 def _heat() -> Colormap:

@@ -13,6 +13,8 @@ from gradlens.figures.palette import BAND, HEAT, blend, colour
 from gradlens.figures.plotly_cells import Span, colour_bar, heatmap, hexbin
 from gradlens.figures.plotly_numbers import Floats, Trace, faded, packed
 
+_NOTHING = np.empty(0)
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -63,6 +65,8 @@ def draw_marks(panel: Panel, place: Place) -> Drawn:
                 drawn.traces.append(_line(mark, place.theme))
             case Points():
                 drawn.traces.append(_points(mark, place))
+    if not drawn.traces:  # Plotly has no axes where there is no trace, and would write the sentence elsewhere
+        drawn.traces.append({"type": "scatter", "x": packed(_NOTHING), "y": packed(_NOTHING), "showlegend": False})
     axes = {"xaxis": "x" + place.suffix, "yaxis": "y" + place.suffix}
     drawn.traces = [trace | axes for trace in drawn.traces]
     return drawn
@@ -88,9 +92,10 @@ def _line(mark: Line, theme: str) -> Trace:
 
 def _points(mark: Points, place: Place) -> Trace:
     theme = place.theme
+    dot = 3 if mark.error_low is None else 7
     marker: Trace = {
         "color": colour(mark.colour, theme),
-        "size": 3 if mark.marker == "dot" else 8,
+        "size": dot if mark.marker == "dot" else 8,
         "symbol": "circle" if mark.marker == "dot" else "x-thin-open",
     }
     hover: Trace = {}
@@ -230,6 +235,7 @@ def _rule_label(mark: Rule, place: Place) -> Trace:
             "x": 1,
             "xref": f"x{place.suffix} domain",
             "xanchor": "right",
+            "yanchor": "bottom",
         }
     return {
         "text": html.escape(mark.label),

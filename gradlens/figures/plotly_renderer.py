@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlens.figures.figure import Axis, Figure, Panel, Points
+from gradlens.figures.figure import Axis, Figure, Panel, Points, Text
 from gradlens.figures.palette import THEMES, colour
 from gradlens.figures.plotly_marks import Place, draw_marks
 from gradlens.figures.plotly_numbers import Trace, packed
@@ -19,6 +19,9 @@ __all__ = ["packed", "render"]
 _GAP = 0.12
 _BAR = 0.14
 """Share of a panel's width that a colour bar takes."""
+
+_LEGEND = 48
+"""Pixels above the panels, for the legend and their titles."""
 
 _SVG_POINTS = 50_000
 _WEBGL_TRACES = 4
@@ -35,6 +38,9 @@ def render(figure: Figure, theme: str = "light") -> dict[str, Any]:
     """
     data: list[Trace] = []
     layout = _layout(theme)
+    if len(figure.panels) > 1:  # above the panels' titles
+        layout["legend"] |= {"yref": "container", "yanchor": "top"}
+        layout["margin"]["t"] = _LEGEND
     for index, panel in enumerate(figure.panels):
         place = "" if index == 0 else str(index + 1)
         row, column = divmod(index, figure.columns)
@@ -61,9 +67,15 @@ def _has_colour_bar(panel: Panel) -> bool:
 
 def _ticks(panel: Panel) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the axes' ticks are where they are names."""
+    if all(isinstance(mark, Text) for mark in panel.marks):
+        return {"showticklabels": False, "showgrid": False}, {"showticklabels": False, "showgrid": False}
     x, y = _named(panel.x.ticks), _named(panel.y.ticks)
     if panel.categories:
-        x = {"range": [-0.6, len(panel.categories) - 0.4], **(x or _named(tuple(enumerate(panel.categories))))}
+        x = {
+            "type": "linear",
+            "range": [-0.6, len(panel.categories) - 0.4],
+            **(x or _named(tuple(enumerate(panel.categories)))),
+        }
     if panel.heatmap is not None:
         y = {"type": "category", "autorange": "reversed", "showgrid": False}
         x |= {"showgrid": False}

@@ -23,4 +23,5 @@ DRAWING = Drawing(
         Option("percentile", float, "replay AutoClip at this percentile"),
         Option("max_norm", float, "replay a fixed norm"),
     ),
+    example={"percentile": 10.0},
 )
