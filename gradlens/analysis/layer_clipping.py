@@ -52,8 +52,8 @@ class LayerClipping:
 def layer_clipping(run: Run, rule: ClipRule, *, include: str | Sequence[str] = "*") -> LayerClipping:
     """Replay a rule over the norms of each parameter, or of each of the rule's groups, by itself.
 
-    Memory: one layer's series at a time. Steps in which a parameter had no gradient, or whose detail was thinned
-    (``max_bytes``), are not among its steps.
+    Memory: one layer's series at a time. A step without a gradient is NaN, and counts as not finite; steps whose detail
+    was thinned (``max_bytes``) are not among a layer's steps.
 
     Args:
         run: a run with per-parameter gradient norms.
