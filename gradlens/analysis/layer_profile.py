@@ -97,16 +97,20 @@ def layer_profile(
         ValueError: for a kind, a grouping or a number of columns that there is not.
     """
     _check(kind, by, columns)
-    chosen = set(matching(run.parameters, include)) - set(matching(run.parameters, exclude))
-    names = [name for name in run.parameters if name in chosen]
+    parameters = run.parameters
+    chosen = set(matching(parameters, include)) - set(matching(parameters, exclude))
+    names = [name for name in parameters if name in chosen]
     steps = _span(run)
     if not names or steps is None:
         return _nothing(kind, _why_none(run, kind, bool(names)))
-    summarised = _is_long(run, len(run.parameters))
+    summarised = _is_long(run, len(parameters))
     edges = _edges(*steps, columns, summarised=summarised)
     found = run.tensor_grid(kind, edges, detail=not summarised)
-    rows = [np.flatnonzero([name in own for name in run.parameters]) for own in _groups(names, by).values()]
-    titles = list(_groups(names, by))
+    groups = _groups(names, by)
+    if not groups:
+        return _nothing(kind, _why_none(run, kind, named=False))
+    places = {name: place for place, name in enumerate(parameters)}
+    rows = [np.array([places[name] for name in own]) for own in groups.values()]
     parts = [np.stack([_together(part, row) for row in rows]) for part in (found.low, found.high, found.mean)]
     odd = np.stack([found.nonfinite[row].any(axis=0) for row in rows])
     some = np.asarray(np.isfinite(parts[0]).any(axis=1) | odd.any(axis=1))
@@ -115,7 +119,7 @@ def layer_profile(
     notes = [GROUPED] * any(len(row) > 1 for row in rows) + [SUMMARISED] * summarised
     return LayerProfile(
         kind=kind,
-        names=tuple(title for title, there in zip(titles, some, strict=True) if there),
+        names=tuple(title for title, there in zip(groups, some, strict=True) if there),
         edges=edges,
         low=parts[0][some],
         high=parts[1][some],
@@ -161,14 +165,14 @@ def _edges(first: int, last: int, columns: int, *, summarised: bool) -> Steps:
     return edges
 
 
-def _groups(names: Sequence[str], by: By) -> dict[str, set[str]]:
+def _groups(names: Sequence[str], by: By) -> dict[str, list[str]]:
     """Names of the parameters of each row."""
     if isinstance(by, Mapping):
-        found = {group: set(matching(names, globs)) for group, globs in by.items()}
+        found = {group: matching(names, globs) for group, globs in by.items()}
         return {group: own for group, own in found.items() if own}
-    groups: dict[str, set[str]] = {}
+    groups: dict[str, list[str]] = {}
     for name in names:
-        groups.setdefault((name.rpartition(".")[0] or name) if by == "layer" else name, set()).add(name)
+        groups.setdefault((name.rpartition(".")[0] or name) if by == "layer" else name, []).append(name)
     return groups
 
 

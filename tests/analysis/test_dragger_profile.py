@@ -136,14 +136,14 @@ def test_what_it_cannot_say_is_a_sentence(run: Run, write_layers: Write) -> None
 
 
 def test_memory_is_a_slice_and_a_few_numbers_a_step(series: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A million micro-batches in 32,768 steps, given a slice at a time; as a data frame they are 40 MB without the text."""
-    run = series(step=np.arange(32_768.0))
+    """Half a million micro-batches, given a slice at a time; as a data frame they are 20 MB, the text left out."""
+    run = series(step=np.arange(16_384.0))
 
     def slices(_: Run) -> Iterator[pa.Table]:
-        for first in range(0, 32_768, 512):
+        for first in range(0, 16_384, 512):
             steps = np.repeat(np.arange(first, first + 512), 32)
             ones = pa.array(np.ones(len(steps), np.float32))
-            columns = {name: ones for name in ("grad_norm", "cosine", "clip_coef", "scale")}
+            columns = dict.fromkeys(("grad_norm", "cosine", "clip_coef", "scale"), ones)
             yield pa.table({"step": steps, **columns, "domain": np.where(steps % 2, "odd", "even")})
 
     monkeypatch.setattr("gradlens.analysis.micro_batch_tally.micro_batch_slices", slices)
@@ -151,6 +151,6 @@ def test_memory_is_a_slice_and_a_few_numbers_a_step(series: Write, monkeypatch: 
     found = analysis.dragger_profile(run, "odd", tries=9)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert found.n == 1 << 20
-    assert found.count[1:].sum() == 1 << 20
-    assert peak < 12 << 20
+    assert found.n == 1 << 19
+    assert found.count[1:].sum() == 1 << 19
+    assert peak < 8 << 20

@@ -128,6 +128,7 @@ def test_what_it_cannot_show_is_a_sentence(write_layers: WriteLayers) -> None:
         "head.weight."
     )
     assert analysis.layer_profile(write_layers({}, loss=[1.0] * 5)).status == "run 'run' names no parameters."
+    assert analysis.layer_profile(run, by={"decoder": "decoder.*"}).status.startswith("run 'run' has no parameters of")
     for wrong, sentence in (
         ({"kind": "norm"}, "expected one of the kinds grad_norm, grad_norm_clipped, update_norm, param_norm, zero"),
         ({"by": "module"}, 'by is "parameter", "layer" or a mapping of groups to patterns; got \'module\'.'),
