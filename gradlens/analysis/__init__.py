@@ -12,10 +12,11 @@ from gradlens.analysis.stability import SpikeSeries, Stability, stability
 from gradlens.analysis.summary import Summary, summarize
 from gradlens.analysis.threshold_advice import ThresholdAdvice, recommend_thresholds
 from gradlens.analysis.threshold_sweep import ThresholdSweep, threshold_sweep
-from gradlens.analysis.thresholds import COUNTERFACTUAL, Thresholds, thresholds
+from gradlens.analysis.thresholds import COUNTERFACTUAL, PHASES, Thresholds, thirds, thresholds
 
 __all__ = [
     "COUNTERFACTUAL",
+    "PHASES",
     "Detection",
     "DraggerProfile",
     "Growth",
@@ -43,6 +44,7 @@ __all__ = [
     "recommend_thresholds",
     "stability",
     "summarize",
+    "thirds",
     "threshold_sweep",
     "thresholds",
 ]

@@ -9,7 +9,16 @@ from gradlens.figures.drawing import draw
 from gradlens.figures.drawings import DRAWINGS
 from gradlens.figures.export import save
 from gradlens.figures.figure import Figure
-from gradlens.figures.gallery import threshold_history, training_dynamics
+from gradlens.figures.gallery import (
+    dragger_profile,
+    landscape_bands,
+    layer_heatmap,
+    norm_distribution,
+    spike_timeline,
+    threshold_history,
+    threshold_sweep,
+    training_dynamics,
+)
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -17,9 +26,15 @@ if TYPE_CHECKING:
 __all__ = [
     "DRAWINGS",
     "Figure",
+    "dragger_profile",
     "draw",
+    "landscape_bands",
+    "layer_heatmap",
+    "norm_distribution",
     "save",
+    "spike_timeline",
     "threshold_history",
+    "threshold_sweep",
     "to_plotly",
     "training_dynamics",
 ]
