@@ -98,8 +98,8 @@ def stability(
 
     A **spike** is a step whose log gradient norm, or loss, is more than ``score`` robust standard deviations above the
     median of the ``window`` recorded steps before it (median and MAD, at least 1 %): only the past counts. On
-    stationary log-normal norms the defaults raise about 5 false alarms in a million independent steps, 8 in 100,000
-    where the logs of neighbours correlate by .9, 1 in 1,000 at .99, where a wandering norm is hard to tell from a
+    stationary log-normal norms the defaults raise about 2 false alarms in a million independent steps, 7 in 100,000
+    where the logs of neighbours correlate by .9, 9 in 10,000 at .99, where a wandering norm is hard to tell from a
     spike. A planted norm twenty times the usual, at a spread of .3 in the logarithm, is found in 98 of 100 tries.
 
     Layers are judged by :func:`gradlens.analysis.layer_growth` on the run's ``layer_profile``. Whole-run reductions are

@@ -34,13 +34,22 @@ class Auc:
         value: share of the pairs that the score orders rightly; .5 is chance; NaN without a pair.
         interval: 95 % interval, by a block bootstrap over groups.
         groups: groups with a pair.
+        block: block length of the bootstrap, in groups, or in stretches of groups where there are more than 2,000.
         status: empty, or a sentence that says why there is no answer.
     """
 
     value: float
     interval: tuple[float, float]
     groups: int
+    block: int = 1
     status: str = ""
+
+    @property
+    def caveat(self) -> str:
+        """Empty, or a clause that says why the interval is likely too narrow."""
+        blocks = min(self.groups, _MOST_BLOCKS) / self.block
+        narrow = np.isfinite(self.interval[0]) and blocks < 50
+        return f"only about {blocks:.0f} independent blocks, so its interval is likely too narrow" * bool(narrow)
 
 
 def concordance(scores: ArrayLike, known: ArrayLike, groups: ArrayLike) -> Concordance:
@@ -88,7 +97,8 @@ def auc(found: Concordance, *, tries: int = 499, seed: int = 0) -> Auc:
     """Area under the ROC curve of all groups together: the sum of their wins over the sum of their pairs.
 
     Groups follow each other in time and may depend on each other: the interval resamples blocks of them, of a length
-    chosen from the ratio's influence series. More than 2,000 groups are first added up to 2,000 stretches.
+    chosen from the ratio's influence series. More than 2,000 groups are first added up to 2,000 stretches. Where groups
+    wander as AR(1) of .8 does, 95 % intervals cover .86 with 240 groups, .89 with 600, .92 with 1,500.
 
     Args:
         found: wins and pairs of each group, in the order of time.
@@ -103,16 +113,18 @@ def auc(found: Concordance, *, tries: int = 499, seed: int = 0) -> Auc:
     wins, pairs = found.wins[some], found.pairs[some]
     groups = len(pairs)
     if not groups:
-        return Auc(np.nan, (np.nan, np.nan), 0, "no group holds both a known one and another.")
+        return Auc(np.nan, (np.nan, np.nan), 0, status="no group holds both a known one and another.")
     value = float(wins.sum() / pairs.sum())
     if groups < 8:
         why = f"an interval needs at least 8 groups with both kinds; there are {groups}."
-        return Auc(value, (np.nan, np.nan), groups, why)
+        return Auc(value, (np.nan, np.nan), groups, status=why)
     if groups > _MOST_BLOCKS:
         starts = np.linspace(0, groups, _MOST_BLOCKS, endpoint=False).astype(np.int64)
         wins, pairs = np.add.reduceat(wins, starts), np.add.reduceat(pairs, starts)
-    interval = bootstrap_interval(
-        lambda w, p: w.sum(axis=-1) / p.sum(axis=-1),
-        wins, pairs, block=block_length(wins - value * pairs), tries=tries, seed=seed,
-    )  # fmt: skip
-    return Auc(value, interval, groups)
+    block = block_length(wins - value * pairs)
+
+    def ratio(some_wins: Floats, of: Floats) -> Floats:
+        return np.asarray(some_wins.sum(axis=-1) / of.sum(axis=-1))
+
+    interval = bootstrap_interval(ratio, wins, pairs, block=block, tries=tries, seed=seed)
+    return Auc(value, interval, groups, block)

@@ -45,7 +45,7 @@ def _numbers(answer: DraggerProfile) -> dict[str, Any]:
         "known": answer.known_count,
         "detection": [
             {"score": each.score, "phase": each.phase, "auc": each.auc.value, "interval": each.auc.interval}
-            | {"steps": each.auc.groups, "status": each.auc.status}
+            | {"steps": each.auc.groups, "status": each.auc.status, "caveat": each.auc.caveat}
             for each in answer.detections
         ],
     }
@@ -64,7 +64,8 @@ def _show(answers: Sequence[tuple[Run, DraggerProfile]]) -> None:
             print_entry(f"effective, {title}", " ".join(map(number, numbers)) + "  (early, middle, late)")
         for each in answer.detections:
             low, high = each.auc.interval
-            text = each.auc.status or f"{number(each.auc.value)} [{number(low)}, {number(high)}]"
+            doubt = f", {each.auc.caveat}" if each.auc.caveat else ""
+            text = each.auc.status or f"{number(each.auc.value)} [{number(low)}, {number(high)}]{doubt}"
             print_entry(f"AUC, {each.score}", f"{each.phase}: {text}")
         print(f"{answer.note}\n")
     print("draw it with: gradlens export figure RUN --figure dragger_profile --out figure")

@@ -110,9 +110,9 @@ def _caption(result: DraggerProfile) -> str:
     for each in result.detections:
         if np.isfinite(each.auc.value):
             low, high = each.auc.interval
-            parts.append(
-                f"AUC of {_SCORES[each.score][1]}, {each.phase}: {each.auc.value:.2f} [{low:.2f}, {high:.2f}]."
-            )
+            doubt = f", {each.auc.caveat}" if each.auc.caveat else ""
+            answer = f"{each.auc.value:.2f} [{low:.2f}, {high:.2f}]{doubt}"
+            parts.append(f"AUC of {_SCORES[each.score][1]}, {each.phase}: {answer}.")
     if len(result.domains) - 1 > _MOST_DOMAINS:
         parts.append(f"The {_MOST_DOMAINS} most frequent domains are drawn.")
     return " ".join([*parts, result.note])
