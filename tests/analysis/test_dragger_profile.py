@@ -136,7 +136,7 @@ def test_what_it_cannot_say_is_a_sentence(run: Run, write_layers: Write) -> None
 
 
 def test_memory_is_a_slice_and_a_few_numbers_a_step(series: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quarter of a million micro-batches, given a slice at a time; as a data frame they are 10 MB, the text left out."""
+    """A quarter of a million micro-batches, a slice at a time; as a data frame they are 10 MB without the text."""
     run = series(step=np.arange(8_192.0))
 
     def slices(_: Run) -> Iterator[pa.Table]:
