@@ -1,22 +1,50 @@
 """Questions asked of recorded runs: arrays in, frozen results out, a sentence where the data cannot answer."""
 
+from gradlens.analysis.dragger_profile import Detection, DraggerProfile, dragger_profile
+from gradlens.analysis.landscape import Landscape, landscape
+from gradlens.analysis.layer_clipping import LayerClipping, layer_clipping
+from gradlens.analysis.layer_growth import Growth, layer_growth
+from gradlens.analysis.layer_profile import LayerProfile, layer_profile
 from gradlens.analysis.noise_scale import NoiseScale, noise_scale
 from gradlens.analysis.norm_smoothness import NormSmoothness, Phase, norm_smoothness
 from gradlens.analysis.placebo import Placebo, constant_curvature
+from gradlens.analysis.stability import SpikeSeries, Stability, stability
 from gradlens.analysis.summary import Summary, summarize
-from gradlens.analysis.thresholds import COUNTERFACTUAL, Thresholds, thresholds
+from gradlens.analysis.threshold_advice import ThresholdAdvice, recommend_thresholds
+from gradlens.analysis.threshold_sweep import ThresholdSweep, threshold_sweep
+from gradlens.analysis.thresholds import COUNTERFACTUAL, PHASES, Thresholds, thirds, thresholds
 
 __all__ = [
     "COUNTERFACTUAL",
+    "PHASES",
+    "Detection",
+    "DraggerProfile",
+    "Growth",
+    "Landscape",
+    "LayerClipping",
+    "LayerProfile",
     "NoiseScale",
     "NormSmoothness",
     "Phase",
     "Placebo",
+    "SpikeSeries",
+    "Stability",
     "Summary",
+    "ThresholdAdvice",
+    "ThresholdSweep",
     "Thresholds",
     "constant_curvature",
+    "dragger_profile",
+    "landscape",
+    "layer_clipping",
+    "layer_growth",
+    "layer_profile",
     "noise_scale",
     "norm_smoothness",
+    "recommend_thresholds",
+    "stability",
     "summarize",
+    "thirds",
+    "threshold_sweep",
     "thresholds",
 ]

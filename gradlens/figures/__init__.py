@@ -10,7 +10,16 @@ from gradlens.figures.drawing import draw
 from gradlens.figures.drawings import DRAWINGS
 from gradlens.figures.export import save
 from gradlens.figures.figure import Figure
-from gradlens.figures.gallery import threshold_history, training_dynamics
+from gradlens.figures.gallery import (
+    dragger_profile,
+    landscape_bands,
+    layer_heatmap,
+    norm_distribution,
+    spike_timeline,
+    threshold_history,
+    threshold_sweep,
+    training_dynamics,
+)
 from gradlens.figures.redrawing import redraw
 
 if TYPE_CHECKING:
@@ -20,10 +29,16 @@ __all__ = [
     "DRAWINGS",
     "Figure",
     "animate",
+    "dragger_profile",
     "draw",
+    "landscape_bands",
+    "layer_heatmap",
+    "norm_distribution",
     "redraw",
     "save",
+    "spike_timeline",
     "threshold_history",
+    "threshold_sweep",
     "to_plotly",
     "training_dynamics",
 ]

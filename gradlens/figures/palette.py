@@ -79,7 +79,15 @@ def run_colours(runs: Sequence[Run]) -> tuple[str, ...]:
 
     Any other choice of runs gets one colour each, by its place.
     """
-    clipped = [run.clip is not None for run in runs]
-    if len(runs) == 1 or sorted(clipped) == [False, True]:
+    return clip_colours([run.clip is not None for run in runs])
+
+
+def clip_colours(clipped: Sequence[bool]) -> tuple[str, ...]:
+    """The same, for what is known of runs: whether each was clipped.
+
+    >>> clip_colours([False, True]), clip_colours([True, True])
+    (('unclipped', 'clipped'), ('run-0', 'run-1'))
+    """
+    if len(clipped) == 1 or sorted(clipped) == [False, True]:
         return tuple("clipped" if is_clipped else "unclipped" for is_clipped in clipped)
-    return tuple(f"run-{index % len(OKABE_ITO)}" for index in range(len(runs)))
+    return tuple(f"run-{index % len(OKABE_ITO)}" for index in range(len(clipped)))

@@ -1,6 +1,21 @@
 """The figures there are, each a function from results to a figure value."""
 
+from gradlens.figures.gallery.dragger_profile import dragger_profile
+from gradlens.figures.gallery.landscape_bands import landscape_bands
+from gradlens.figures.gallery.layer_heatmap import layer_heatmap
+from gradlens.figures.gallery.norm_distribution import norm_distribution
+from gradlens.figures.gallery.spike_timeline import spike_timeline
 from gradlens.figures.gallery.threshold_history import threshold_history
+from gradlens.figures.gallery.threshold_sweep import threshold_sweep
 from gradlens.figures.gallery.training_dynamics import training_dynamics
 
-__all__ = ["threshold_history", "training_dynamics"]
+__all__ = [
+    "dragger_profile",
+    "landscape_bands",
+    "layer_heatmap",
+    "norm_distribution",
+    "spike_timeline",
+    "threshold_history",
+    "threshold_sweep",
+    "training_dynamics",
+]
