@@ -9,7 +9,7 @@ from gradlens.figures.drawing import draw
 from gradlens.figures.drawings import DRAWINGS
 from gradlens.figures.export import save
 from gradlens.figures.figure import Figure
-from gradlens.figures.gallery import threshold_history, training_dynamics
+from gradlens.figures.gallery import smoothness_trajectory, step_size_safety, threshold_history, training_dynamics
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -19,6 +19,8 @@ __all__ = [
     "Figure",
     "draw",
     "save",
+    "smoothness_trajectory",
+    "step_size_safety",
     "threshold_history",
     "to_plotly",
     "training_dynamics",
