@@ -182,4 +182,3 @@ def _placebo(run: Run, steps: NDArray[np.int64], scale: float) -> Placebo:
         scale=scale,
         estimator=CONSECUTIVE if _estimator(run) == CONSECUTIVE else SAME_BATCH,
     )
-

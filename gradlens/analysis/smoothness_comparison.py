@@ -114,9 +114,7 @@ def _placebo(first: Placebo | None, second: Placebo | None, which: str) -> Place
     return PlaceboDifference(float(b.mean() - a.mean()), (float(low), float(high)))
 
 
-def _matched(
-    run_a: Run, run_b: Run, first: NormSmoothness, second: NormSmoothness, tries: int
-) -> MatchedMedians:
+def _matched(run_a: Run, run_b: Run, first: NormSmoothness, second: NormSmoothness, tries: int) -> MatchedMedians:
     levels = [local_loss(run, answer.steps) for run, answer in ((run_a, first), (run_b, second))]
     found = matched_medians((levels[0], first.smoothness), (levels[1], second.smoothness), tries=tries)
     if not found.status:

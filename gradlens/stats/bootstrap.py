@@ -99,6 +99,15 @@ def bootstrap_interval(
     >>> low < x.mean() < high
     np.True_
     """
+    return percentile_interval(bootstrap_draws(statistic, *series, block=block, tries=tries, seed=seed), level)
+
+
+def bootstrap_draws(statistic: Statistic, *series: ArrayLike, block: int, tries: int = 999, seed: int = 0) -> Floats:
+    """(tries,) a statistic in each resample; arguments and resamples as of :func:`bootstrap_interval`.
+
+    >>> bootstrap_draws(lambda x: x.max(-1), [1.0, 2.0], block=2, tries=3)
+    array([2., 2., 2.])
+    """
     arrays = [np.asarray(values, dtype=np.float64) for values in series]
     n = len(arrays[0])
     if any(len(values) != n for values in arrays):
@@ -106,7 +115,7 @@ def bootstrap_interval(
     if block < 1:
         raise ValueError(f"block must be at least 1; got {block!r}.")
     if n < 2:
-        return math.nan, math.nan
+        return np.empty(0)
     rng = np.random.default_rng(seed)
     blocks = math.ceil(n / block)
     within = np.arange(block)
@@ -116,7 +125,7 @@ def bootstrap_interval(
         starts = rng.integers(0, n, size=(min(chunk, tries - first), blocks, 1))
         index = ((starts + within) % n).reshape(len(starts), -1)[:, :n]
         results.append(np.asarray(statistic(*(values[index] for values in arrays))))
-    return percentile_interval(np.concatenate(results), level)
+    return np.concatenate(results)
 
 
 def percentile_interval(drawn: ArrayLike, level: float = 0.95) -> tuple[float, float]:

@@ -156,7 +156,9 @@ def correlation_block(x: Floats, y: Floats) -> int:
     return block_length(sx * sy - r / 2 * (sx * sx + sy * sy))
 
 
-def resampled(x: Floats, y: Floats, *, block: int, tries: int, seed: int = 0, ranks: bool = True) -> tuple[Floats, Floats]:
+def resampled(
+    x: Floats, y: Floats, *, block: int, tries: int, seed: int = 0, ranks: bool = True
+) -> tuple[Floats, Floats]:
     """Pearson's and Spearman's r in each resample of a circular block bootstrap, from how often each pair is in it.
 
     Args:

@@ -1,12 +1,15 @@
 r"""Medians of a quantity in two trajectories, at equal values of another: smoothness at equal loss, say.
 
-The levels that both trajectories pass are cut into bins that hold equally many points of the two together. With
-:math:`m_{ik}` the median of trajectory i in bin k, the ratio is
+The levels that both trajectories pass are cut into bins that hold equally many points of the two together. Two that
+pass a bin at different speeds lie at different levels within it, so the slope of the logarithm over the level that both
+have in common there is taken out first. With :math:`m_{ik}` the median of trajectory i at the middle of bin k, the ratio
+is
 
 .. math:: \exp \frac1K \sum_k (\log m_{2k} - \log m_{1k})
 
-so that each level counts alike, however long a trajectory stays there. Blocks of each trajectory are resampled apart
-from the other's, with the bins kept.
+so that each level counts alike, however long a trajectory stays there. The interval resamples blocks of each one's
+residuals about a cubic in the level, apart from the other's: points in a bin follow one another in time, so that to
+resample the points themselves would hardly vary a bin.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gradlens.stats.bootstrap import block_length, percentile_interval, resample_counts
+from gradlens.stats.bootstrap import block_length, bootstrap_draws, percentile_interval
+from gradlens.stats.correlation import detrend
 
 Floats = NDArray[np.float64]
 MOST_BINS = 10
@@ -97,13 +101,17 @@ def matched_medians(
     if not len(edges):
         why = f"from {low:.4g} to {high:.4g} there is no level at which both have {MIN_IN_BIN} points."
         return _no_answer((low, high), why)
-    found = [_medians(level, value, edges, tries, seed + place) for place, (level, value) in enumerate(tracks)]
+    found = [
+        _medians(track, logs, place, tries, seed + turn)
+        for turn, (track, (logs, place)) in enumerate(zip(tracks, _level_out(tracks, edges), strict=True))
+    ]
     logs = [one.log_median for one in found]
     fewest = min(len(one.draws) for one in found)
     interval = percentile_interval(np.exp(found[1].draws[:fewest] - found[0].draws[:fewest]))
     shares = float(within[0].mean()), float(within[1].mean())
     coarse = _edges(tracks, within, max(1, (len(edges) - 1) // 2))
-    coarse_ratio = math.exp(_point(*tracks[1], coarse) - _point(*tracks[0], coarse)) if len(coarse) else math.nan
+    points = [_point(logs, place) for logs, place in _level_out(tracks, coarse)]
+    coarse_ratio = math.exp(points[1] - points[0])
     ratio = math.exp(logs[1] - logs[0])
     return MatchedMedians(
         first=math.exp(logs[0]),
@@ -152,36 +160,42 @@ def _bins(level: Floats, edges: Floats) -> NDArray[np.int64]:
     return np.where((level >= edges[0]) & (level <= edges[-1]), place, -1)
 
 
-def _point(level: Floats, value: Floats, edges: Floats) -> float:
-    place = _bins(level, edges)
-    return float(np.mean([np.log(np.median(value[place == k])) for k in range(len(edges) - 1)]))
+def _level_out(tracks: tuple[tuple[Floats, Floats], ...], edges: Floats) -> list[tuple[Floats, NDArray[np.int64]]]:
+    """Each one's logarithms, moved along their bin's common slope to its middle; and the bin of each, -1 outside."""
+    places = [_bins(level, edges) for level, _ in tracks]
+    logs = [np.log(value) for _, value in tracks]
+    for k in range(len(edges) - 1):
+        inside = [place == k for place in places]
+        x = [level[chosen] - level[chosen].mean() for (level, _), chosen in zip(tracks, inside, strict=True)]
+        y = [log[chosen] - log[chosen].mean() for log, chosen in zip(logs, inside, strict=True)]
+        spread = sum(float(each @ each) for each in x)
+        slope = sum(float(a @ b) for a, b in zip(x, y, strict=True)) / spread if spread > 0 else 0.0
+        middle = (edges[k] + edges[k + 1]) / 2
+        for (level, _), log, chosen in zip(tracks, logs, inside, strict=True):
+            log[chosen] -= slope * (level[chosen] - middle)
+    return list(zip(logs, places, strict=True))
 
 
-def _medians(level: Floats, value: Floats, edges: Floats, tries: int, seed: int) -> _Track:
-    n = len(level)
-    place, logs = _bins(level, edges), np.log(value)
-    members = [np.flatnonzero(place == k) for k in range(len(edges) - 1)]
-    members = [each[np.argsort(logs[each], kind="stable")] for each in members]
-    above = np.zeros(n)  # by the sign that a median balances; 0 outside the bins
-    for each in members:
-        above[each] = np.sign(logs[each] - np.median(logs[each]))
-    block = block_length(above)
+def _point(logs: Floats, place: NDArray[np.int64]) -> float:
+    return float(np.mean([np.median(logs[place == k]) for k in range(place.max() + 1)]))
+
+
+def _medians(track: tuple[Floats, Floats], logs: Floats, place: NDArray[np.int64], tries: int, seed: int) -> _Track:
+    inside = place >= 0
+    level, value, bins = track[0][inside], track[1][inside], place[inside]
+    residuals = detrend(np.log(value), level, min(3, len(np.unique(level)) - 1))
+    residuals -= np.median(residuals)
+    members = [np.flatnonzero(bins == k) for k in range(bins.max() + 1)]
+    block = block_length(np.sign(residuals))
+    n = len(residuals)
+
+    def shift(drawn: Floats) -> Floats:
+        """(tries,) how far the residuals move the mean of the medians."""
+        return np.asarray(np.mean([np.median(drawn[..., each], axis=-1) for each in members], axis=0))
+
     tries = min(tries, max(_FEWEST_TRIES, _MOST_RESAMPLED // n))
-    draws = [
-        np.mean([_weighted_median(logs[each], counts[:, each]) for each in members], axis=0)
-        for counts in resample_counts(n, block, tries, seed)
-    ]
-    return _Track(_point(level, value, edges), np.concatenate(draws), sum(map(len, members)), block)
-
-
-def _weighted_median(ascending: Floats, counts: Floats) -> Floats:
-    """(t,) median of values, each counted so often; NaN where all counts are 0."""
-    total = counts.cumsum(axis=1)
-    whole = total[:, -1:]
-    lower, upper = (
-        ascending[np.argmax(reached, axis=1)] for reached in (total >= whole / 2, total > whole / 2)
-    )
-    return np.where(whole[:, 0] > 0, (lower + upper) / 2, np.nan)
+    point = _point(logs, place)
+    return _Track(point, point + bootstrap_draws(shift, residuals, block=block, tries=tries, seed=seed), n, block)
 
 
 def _caveats(

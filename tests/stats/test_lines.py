@@ -145,7 +145,9 @@ def test_a_resample_in_forty_on_the_edge_is_too_many() -> None:
     draws = np.linspace(-0.02, 0.98, 1001)
     fit = with_intervals("least squares", (0.5, 1.0, 1.0), (np.maximum(draws, 0), draws + 1, np.ones(1)), 500, 1)
     assert fit.caveat == ""
-    more = with_intervals("least squares", (0.5, 1.0, 1.0), (np.maximum(draws - 0.01, 0), draws + 1, np.ones(1)), 500, 1)
+    more = with_intervals(
+        "least squares", (0.5, 1.0, 1.0), (np.maximum(draws - 0.01, 0), draws + 1, np.ones(1)), 500, 1
+    )
     assert more.caveat.startswith("L0 is not told from 0 (3% of the resamples put it there)")
 
 

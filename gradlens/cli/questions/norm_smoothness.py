@@ -28,7 +28,9 @@ Interval = tuple[float, float]
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the question."""
-    parser = verbs.add_parser("norm-smoothness", help="whether smoothness goes with the gradient norm; compares two runs")
+    parser = verbs.add_parser(
+        "norm-smoothness", help="whether smoothness goes with the gradient norm; compares two runs"
+    )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or folders of runs")
     parser.add_argument("--groups", action="store_true", help="also by recorded group or layer")
     parser.add_argument("--json", action="store_true", help="for machines")
@@ -145,7 +147,6 @@ def _numbers(run: Run, answer: NormSmoothness) -> dict[str, Any]:
         "last_threshold": answer.threshold,
         "status": answer.status,
     }
-
 
 
 def _compared(found: SmoothnessComparison | None) -> dict[str, Any] | None:
