@@ -24,6 +24,7 @@ PHASES = ("early", "middle", "late")
 QUANTILES = (0.9, 0.95)
 MIN_PROBES = 16
 _ABOVE_NOISE = 10
+_MOST_PHASE_TRIES = 399
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def norm_smoothness(run: Run, *, tries: int = 999) -> NormSmoothness:
 
     Args:
         run: a run with smoothness probes.
-        tries: resamples of the block bootstrap behind each interval.
+        tries: resamples of the block bootstrap behind each interval; for the phases no more than 399.
 
     Returns:
         Correlations with 95 % intervals, and their placebo. ``status`` says so where the run cannot answer.
@@ -106,7 +107,7 @@ def norm_smoothness(run: Run, *, tries: int = 999) -> NormSmoothness:
         smoothness=values,
         raw=raw,
         detrended=correlate(detrend(log_norm, steps), detrend(log_smoothness, steps), tries=tries),
-        phases=_phases(steps, log_norm, log_smoothness, tries),
+        phases=_phases(steps, log_norm, log_smoothness, min(tries, _MOST_PHASE_TRIES)),
         placebo=_placebo(run, steps, float(np.median(norms))),
         noise_floor=noise_floor,
         threshold=threshold,

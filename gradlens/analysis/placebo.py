@@ -133,8 +133,7 @@ def _trajectories(
     for step in range(probes * every):
         gradient = curvature * theta
         gradient += next(noise)
-        probe = step % every == 0
-        norm = _norms(gradient) if probe or rule is not None else None
+        norm = _norms(gradient)
         used = gradient
         if rule is not None:
             clip, state = rule.update(Measured(scale * norm, lr=_SGD_LR), state)
@@ -147,7 +146,7 @@ def _trajectories(
         else:
             first = momentum * first + used if momentum else used
             move = -_SGD_LR * (1 - momentum) * first
-        if probe:
+        if step % every == 0:
             change = curvature * move
             if estimator == CONSECUTIVE:
                 change = curvature * (theta + move) + next(noise) - gradient
@@ -158,7 +157,7 @@ def _trajectories(
 
 
 def _noise(rng: np.random.Generator) -> Iterator[Floats]:
-    """(trajectories, dimensions) noise, again and again; drawn many at once, since each call costs as much as a step."""
+    """(trajectories, dimensions) noise, over and over; drawn many at once: each call costs as much as a step."""
     entries = TRAJECTORIES * DIMENSIONS
     while True:
         drawn = rng.standard_normal((_AT_ONCE, entries + TRAJECTORIES))

@@ -17,8 +17,8 @@ Floats = NDArray[np.float64]
 _GROUP = "grad_norm["
 
 GLOBAL_SMOOTHNESS = (
-    "The smoothness is that of the whole model along its whole step; only the gradient norms are of the parts. A part's "
-    "r says how well its norm goes with the whole model's smoothness, not with a smoothness of its own."
+    "The smoothness is that of the whole model along its whole step; only the gradient norms are of the parts. A "
+    "part's r says how well its norm goes with the whole model's smoothness, not with a smoothness of its own."
 )
 """What every answer by group says."""
 

@@ -1,6 +1,6 @@
 r"""Were the steps short enough for the curvature they met? lr times smoothness against the limit of a quadratic.
 
-.. math:: \eta_t\, h_t\, \lambda_t \quad\text{against}\quad 2, \text{ or } 2 (1 + \beta) \text{ with heavy-ball momentum}
+.. math:: \eta_t\, h_t\, \lambda_t \quad\text{against}\quad 2, \text{ or } 2 (1 + \beta) \text{ with heavy balls}
 
 with :math:`\eta` the learning rate, h the clip coefficient and :math:`\lambda` the smoothness along the step.
 """

@@ -2,8 +2,8 @@ r"""Medians of a quantity in two trajectories, at equal values of another: smoot
 
 The levels that both trajectories pass are cut into bins that hold equally many points of the two together. Two that
 pass a bin at different speeds lie at different levels within it, so the slope of the logarithm over the level that both
-have in common there is taken out first. With :math:`m_{ik}` the median of trajectory i at the middle of bin k, the ratio
-is
+have in common there is taken out first. With :math:`m_{ik}` the median of trajectory i at the middle of bin k, the
+ratio is
 
 .. math:: \exp \frac1K \sum_k (\log m_{2k} - \log m_{1k})
 
@@ -144,7 +144,7 @@ def _usable(levels: ArrayLike, values: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def _edges(tracks: tuple[tuple[Floats, Floats], ...], within: list[NDArray[np.bool_]], bins: int) -> Floats:
-    """Edges of the most bins, up to a number, in each of which both have enough points; empty where not even one has."""
+    """Edges of the most bins, up to a number, of which each holds enough points of both; empty without one."""
     levels = [level[inside] for (level, _), inside in zip(tracks, within, strict=True)]
     for number in range(bins, 0, -1):
         edges = np.unique(np.quantile(np.concatenate(levels), np.linspace(0, 1, number + 1)))

@@ -87,7 +87,7 @@ def _profile(means: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def _between(values: Floats, rows: NDArray[np.int64], at: NDArray[np.int64], shift: Floats) -> Floats:
-    """Values of a grid, read between its points by the parabola through three, never below 0 or on the other side of it."""
+    """Values of a grid, read between its points by the parabola through three, never below 0."""
     before, middle, after = (values[rows, at + step] for step in (-1, 0, 1))
     curve = middle + shift * (after - before) / 2 + shift**2 * (before - 2 * middle + after) / 2
     return np.where(middle > 0, np.maximum(curve, 0.0), 0.0)

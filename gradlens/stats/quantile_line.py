@@ -43,8 +43,8 @@ def quantile_line(x: ArrayLike, y: ArrayLike, quantile: float, *, tries: int = 9
         seed: its seed.
 
     Returns:
-        The fit; ``status`` says why there is none, ``caveat`` why there is no interval: with fewer than 20 points beyond
-        the line, say.
+        The fit; ``status`` says why there is none, ``caveat`` why there is no interval: with fewer than 20 points
+        beyond the line, say.
 
     Raises:
         ValueError: if the quantile is not inside (0, 1).

@@ -2,8 +2,8 @@ r"""How large a step a quadratic stands: the limit of lr times curvature.
 
 For plain gradient descent :math:`\theta \leftarrow \theta - \eta \lambda \theta` the limit of :math:`\eta\lambda` is 2;
 with heavy-ball momentum :math:`\beta` it is :math:`2 (1 + \beta)`, with Nesterov's it is
-:math:`2 (1 + \beta) / (1 + 2 \beta)`. Beyond it the iteration grows along that direction. Each is where an eigenvalue of
-the iteration's matrix reaches -1.
+:math:`2 (1 + \beta) / (1 + 2 \beta)`. Beyond it the iteration grows along that direction. Each is where an eigenvalue
+of the iteration's matrix reaches -1.
 
 References:
     Polyak, "Some methods of speeding up the convergence of iteration methods", 1964.

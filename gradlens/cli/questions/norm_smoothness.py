@@ -94,8 +94,7 @@ def _print_groups(run: Run, parts: SmoothnessByGroup) -> None:
         return
     print(f"{run.name}, by {parts.source}")
     rows = [
-        (group.name, f"{group.n:,}", _with(group.raw.pearson, group.raw.pearson_interval))
-        + (_with(group.detrended.pearson, group.detrended.pearson_interval),)
+        (group.name, f"{group.n:,}", *(_with(r.pearson, r.pearson_interval) for r in (group.raw, group.detrended)))
         for group in parts.groups
     ]
     print_table(("part", "probes", "r", "detrended r"), rows, right=(1,))
@@ -114,8 +113,8 @@ def _print_comparison(found: SmoothnessComparison) -> None:
     matched = found.matched
     low, high = matched.overlap
     medians = (
-        f"median at equal loss ({number(low)} to {number(high)}): {number(matched.first)} and {number(matched.second)}, "
-        f"ratio {_with(matched.ratio, matched.interval)}"
+        f"median at equal loss ({number(low)} to {number(high)}): {number(matched.first)} and "
+        f"{number(matched.second)}, ratio {_with(matched.ratio, matched.interval)}"
     )
     print_entry("smoothness", matched.status or "; ".join((medians, *matched.caveats)))
 

@@ -71,8 +71,8 @@ def smoothness_trajectory(
 _INTRODUCTION = (
     "Local smoothness along the step against the gradient norm before clipping, both on logarithmic axes, coloured by "
     "iteration. Lines: non-negative least squares of L0 + L1 ‖g‖, its upper envelopes (quantile regression), and the "
-    "power form. Vertical: the clip threshold at the end of training. Horizontal: the estimator's noise floor, where it "
-    "was measured and is in view. r is Pearson's between the logs, with a 95 % block-bootstrap interval."
+    "power form. Vertical: the clip threshold at the end of training. Horizontal: the estimator's noise floor, where "
+    "it was measured and is in view. r is Pearson's between the logs, with a 95 % block-bootstrap interval."
 )
 
 
