@@ -8,7 +8,10 @@ from gradlens.analysis.layer_profile import LayerProfile, layer_profile
 from gradlens.analysis.noise_scale import NoiseScale, noise_scale
 from gradlens.analysis.norm_smoothness import NormSmoothness, Phase, norm_smoothness
 from gradlens.analysis.placebo import Placebo, constant_curvature
+from gradlens.analysis.smoothness_by_group import GroupSmoothness, SmoothnessByGroup, smoothness_by_group
+from gradlens.analysis.smoothness_comparison import PlaceboDifference, SmoothnessComparison, compare_smoothness
 from gradlens.analysis.stability import SpikeSeries, Stability, stability
+from gradlens.analysis.step_size_safety import StepSizeSafety, step_size_safety
 from gradlens.analysis.summary import Summary, summarize
 from gradlens.analysis.threshold_advice import ThresholdAdvice, recommend_thresholds
 from gradlens.analysis.threshold_sweep import ThresholdSweep, threshold_sweep
@@ -19,6 +22,7 @@ __all__ = [
     "PHASES",
     "Detection",
     "DraggerProfile",
+    "GroupSmoothness",
     "Growth",
     "Landscape",
     "LayerClipping",
@@ -27,12 +31,17 @@ __all__ = [
     "NormSmoothness",
     "Phase",
     "Placebo",
+    "PlaceboDifference",
+    "SmoothnessByGroup",
+    "SmoothnessComparison",
     "SpikeSeries",
     "Stability",
+    "StepSizeSafety",
     "Summary",
     "ThresholdAdvice",
     "ThresholdSweep",
     "Thresholds",
+    "compare_smoothness",
     "constant_curvature",
     "dragger_profile",
     "landscape",
@@ -42,7 +51,9 @@ __all__ = [
     "noise_scale",
     "norm_smoothness",
     "recommend_thresholds",
+    "smoothness_by_group",
     "stability",
+    "step_size_safety",
     "summarize",
     "thirds",
     "threshold_sweep",

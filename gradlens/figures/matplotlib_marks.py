@@ -23,6 +23,9 @@ Floats = NDArray[np.float64]
 _MOST_VECTORS: Final = 20_000
 """More points than that become pixels, so that a PDF opens."""
 
+_FEW_POINTS: Final = 500
+"""Up to so many points are drawn large enough to be seen one by one."""
+
 _ERROR_WIDTH: Final = 0.7
 
 
@@ -86,7 +89,7 @@ def _draw_points(axes: Axes, mark: Points) -> ColourBar | None:
     if mark.error_low is not None and mark.error_high is not None:
         _draw_errors(axes, mark.x, mark.error_low, mark.error_high, colour(mark.colour))
     values = mark.values is not None
-    large = values or mark.error_low is not None
+    large = values or mark.error_low is not None or len(mark.x) <= _FEW_POINTS
     artist = axes.scatter(
         mark.x,
         mark.y,

@@ -4,7 +4,9 @@ from gradlens.figures.gallery.dragger_profile import dragger_profile
 from gradlens.figures.gallery.landscape_bands import landscape_bands
 from gradlens.figures.gallery.layer_heatmap import layer_heatmap
 from gradlens.figures.gallery.norm_distribution import norm_distribution
+from gradlens.figures.gallery.smoothness_trajectory import smoothness_trajectory
 from gradlens.figures.gallery.spike_timeline import spike_timeline
+from gradlens.figures.gallery.step_size_safety import step_size_safety
 from gradlens.figures.gallery.threshold_history import threshold_history
 from gradlens.figures.gallery.threshold_sweep import threshold_sweep
 from gradlens.figures.gallery.training_dynamics import training_dynamics
@@ -14,7 +16,9 @@ __all__ = [
     "landscape_bands",
     "layer_heatmap",
     "norm_distribution",
+    "smoothness_trajectory",
     "spike_timeline",
+    "step_size_safety",
     "threshold_history",
     "threshold_sweep",
     "training_dynamics",
