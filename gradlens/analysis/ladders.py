@@ -95,6 +95,12 @@ def tail_mean(each: Training) -> float:
 
 
 def steps_to(each: Training, level: float) -> float:
-    """The first step at which the gradient norm is at the level or below; NaN where it never is."""
-    reached = np.flatnonzero(each.grad_norm <= level)
-    return float(each.steps[reached[0]]) if len(reached) else np.nan
+    """The first step at which the loss over the set is at the level or below; NaN where none is known to be."""
+    reached = np.flatnonzero(each.loss <= level)
+    return float(each.steps[reached[0]]) if len(reached) and len(each.loss) == len(each.steps) else np.nan
+
+
+def common_level(cells: Cells) -> float:
+    """A loss that every training comes to: 5 % above the best that the slowest of them has seen; NaN without losses."""
+    lows = [t.loss.min() if len(t.loss) else np.nan for row in cells.values() for t in row.values()]
+    return 1.05 * float(max(lows)) if lows and np.isfinite(lows).all() else np.nan

@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlens.analysis.ladders import Ladder, curves, ladder, shared_seeds, steps_to, tail_mean
+from gradlens.analysis.ladders import Ladder, common_level, curves, ladder, shared_seeds, steps_to, tail_mean
 from gradlens.analysis.pruning import PruningEffect, pruning_effects
 from gradlens.analysis.sweep_cells import Arms, OwnRates, arms_of, own_rates
 from gradlens.analysis.trainings import Training, of_one_task, training
@@ -49,8 +49,8 @@ class RateSweep:
         is_floor: whether ``norm`` may be called a noise floor: a constant rate, all sizes at rest, and a task that
             cannot be memorised.
         metric: the held-out metric at the end; None where it was not logged.
-        level: a gradient norm that every training reaches.
-        speed: steps to that level.
+        level: a loss over the training set that every training reaches.
+        speed: steps to that level; None where ``full_loss`` was not recorded.
         status: why ``norm`` is no floor; empty where it is.
     """
 
@@ -62,7 +62,7 @@ class RateSweep:
     is_floor: bool
     metric: Ladder | None
     level: float
-    speed: Ladder
+    speed: Ladder | None
     status: str
 
 
@@ -165,7 +165,8 @@ def _sweep(arms: Arms, key: tuple[float, bool], judge: tuple[str, bool], *, can_
     norm = ladder("full gradient norm", cells, tail_mean)
     at_rest = tuple(stationarity(*curves(cells[b], seeds)) for b in sorted(cells))
     lasts = [each.steps[-1] for by_seed in cells.values() for each in by_seed.values() if len(each.steps)]
-    level = 1.1 * float(np.nanmax(norm.values)) if np.isfinite(norm.values).any() else np.nan
+    level = common_level(cells)
+    speed = ladder("steps to the level", cells, partial(steps_to, level=level))
     metric = ladder(judge[0], cells, lambda each: each.metric, larger_is_better=judge[1])
     status = _why_no_floor(norm, at_rest, decays=decays, can_memorise=can_memorise)
     return RateSweep(
@@ -177,7 +178,7 @@ def _sweep(arms: Arms, key: tuple[float, bool], judge: tuple[str, bool], *, can_
         is_floor=not status,
         metric=metric if np.isfinite(metric.values).any() else None,
         level=level,
-        speed=ladder("steps to the level", cells, partial(steps_to, level=level)),
+        speed=speed if np.isfinite(speed.values).any() else None,
         status=status,
     )
 

@@ -56,7 +56,7 @@ def pruning_effects(arms: Arms, metric: str) -> tuple[PruningEffect, ...]:
             if not shared:
                 continue
             pair = {b: below[b] for b in shared}, {b: others[b] for b in shared}
-            for quantity, value in _quantities(pair, metric):
+            for quantity, value in _quantities(pair, metric, versus):
                 difference = _differences(*pair, value)
                 n = int(difference.n.min())
                 why = too_few(n)
@@ -71,10 +71,13 @@ def _for_all(arms: Arms, rate: tuple[float, bool], below: Cells) -> Cells:
     return dict.fromkeys(below, rows[0]) if len(rows) == 1 else {}
 
 
-def _quantities(pair: Sequence[Cells], metric: str) -> list[tuple[str, Callable[[Training], float]]]:
+def _quantities(pair: Sequence[Cells], metric: str, versus: str) -> list[tuple[str, Callable[[Training], float]]]:
     """What all the trainings have."""
     every = [t for cells in pair for row in cells.values() for t in row.values()]
-    found: list[tuple[str, Callable[[Training], float]]] = [("full gradient norm", tail_mean)]
+    # The gradient over the whole set says nothing of a training that leaves a part of it out.
+    found: list[tuple[str, Callable[[Training], float]]] = []
+    if versus == "control":
+        found.append(("full gradient norm", tail_mean))
     if any(np.isfinite(t.metric) for t in every):
         found.append((metric, lambda t: t.metric))
     domains = set.intersection(*(set(t.domains) for t in every)) if every else set()

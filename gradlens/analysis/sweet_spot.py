@@ -22,7 +22,6 @@ from gradlens.stats.bootstrap import block_length, bootstrap_interval
 from gradlens.stats.ladder_agreement import LadderAgreement, ladder_agreement
 from gradlens.stats.mean_interval import FEWEST, too_few
 from gradlens.stats.micro_batch_estimator import predicted_floor
-from gradlens.stats.stationarity import TOLERANCE
 from gradlens.store import Run
 
 Floats = NDArray[np.float64]
@@ -30,6 +29,8 @@ Ints = NDArray[np.int64]
 Series = tuple[Ints, Floats]
 
 _T_975 = 1.96
+_FEW = 32  # points of a series that can be tested
+_REST = 0.2  # largest change of a logarithm that counts as rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Rest:
         change: of the logarithm of its mean.
         low: lower end of a 95 % block-bootstrap interval.
         high: upper end.
-        holds: whether the change is at most a quarter.
+        holds: whether the change is at most a fifth.
     """
 
     name: str
@@ -145,7 +146,8 @@ def predict_sweet_spot(run: Run, *, share: float = 0.5, factor: float = 1.1, lr:
     floor = _floor(moments, rate, smoothness)
     low, high = _interval(moments, rate, smoothness)
     finite = np.isfinite(floor).any()
-    rests = tuple(_rest(name, late[name][1]) for name in ("loss", "grad_norm") if name in late)
+    tested = {name: late[name][1] for name in ("loss", "grad_norm") if len(late.get(name, _none())[0]) >= _FEW}
+    rests = tuple(_rest(name, values) for name, values in tested.items())
     return SweetSpot(
         run=run.name,
         steps=steps,
@@ -246,7 +248,7 @@ def _rest(name: str, values: Floats) -> Rest:
     change = means[1] - means[0]
     # Ends of each mean's interval, on the log scale; their errors add in squares.
     spread = [np.hypot(means[0] - np.log(ends[0][i]), means[1] - np.log(ends[1][i])) for i in (0, 1)]
-    return Rest(name, change, float(change - spread[0]), float(change + spread[1]), holds=abs(change) <= TOLERANCE)
+    return Rest(name, change, float(change - spread[0]), float(change + spread[1]), holds=abs(change) <= _REST)
 
 
 def _none() -> Series:
@@ -272,7 +274,7 @@ def _doubt(rests: Sequence[Rest], probes: int) -> str:
         said = " and ".join(_words(rest) for rest in moving)
         return f"not stationary: {said}, so that there is no floor to predict; the sizes' order may still hold."
     if not rests:
-        return "neither loss nor gradient norm was recorded: whether the training is at rest cannot be tested."
+        return "too few losses and gradient norms were recorded: whether the training is at rest cannot be tested."
     return too_few(probes, "probe")
 
 

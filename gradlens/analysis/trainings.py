@@ -24,6 +24,7 @@ OWN_KEYS: Final = frozenset({"lr", "seed", "micro_batch_size", "arm", "draggers"
 """Keys of a run's config that tell the runs of one sweep apart; all others must agree."""
 
 _NOTHING = np.empty(0, dtype=np.int64), np.empty(0)
+_FEW = 20
 _LEARNED = 0.95  # of the first loss: a training that ends above it has learned nothing
 
 
@@ -41,6 +42,7 @@ class Training:
         seed: what pairs it with the trainings of the other arms.
         steps: (n,) where the full-data gradient norm was measured.
         grad_norm: (n,) that norm.
+        loss: (n,) the loss over the same set; NaN where it is not known.
         metric: the held-out metric at the end; NaN where it was not logged.
         domains: the same for each domain, where it was logged by domain.
         excluded: empty, or why it does not count.
@@ -55,6 +57,7 @@ class Training:
     seed: int
     steps: NDArray[np.int64]
     grad_norm: Floats
+    loss: Floats = field(default_factory=lambda: np.empty(0))
     metric: float = np.nan
     domains: Mapping[str, float] = field(default_factory=dict)
     excluded: str = ""
@@ -69,7 +72,7 @@ def training(run: Run, metric: str = "test_accuracy", chance: float | None = Non
         chance: a metric that is not above this is chance; None judges by the loss alone.
     """
     by_domain = [name for name in run.columns if name.startswith(f"{metric}[") and name.endswith("]")]
-    found = run.several("full_grad_norm", "batch_size", "micro_batches", "lr", "loss", metric, *by_domain)
+    found = run.several("full_grad_norm", "full_loss", "batch_size", "micro_batches", "lr", "loss", metric, *by_domain)
     steps, norms = found.get("full_grad_norm", _NOTHING)
     rates = found.get("lr", _NOTHING)[1]
     lr = rates[0] if len(rates) else _number(run.config.get("lr"))
@@ -91,6 +94,7 @@ def training(run: Run, metric: str = "test_accuracy", chance: float | None = Non
         seed=int(seed) if np.isfinite(seed) else 0,
         steps=steps,
         grad_norm=norms,
+        loss=found.get("full_loss", _NOTHING)[1],
         metric=final,
         domains={name[len(metric) + 1 : -1]: _last(found, name) for name in by_domain},
         excluded=why,
@@ -138,16 +142,36 @@ def _why_not(
         return "its clip is neither micro_batch() nor match_step(micro_batch())."
     if "full_grad_norm" not in found:
         return "it has no full_grad_norm; record it with recorder.full_gradient(compute, loader)."
-    summary = summarize(run)
-    if not np.isfinite(norms).all() or (len(losses) and not np.isfinite(summary.final_loss)):
+    # A few losses are too noisy to judge by.
+    first = float(losses[: max(1, len(losses) // 100)].mean()) if len(losses) >= _FEW else np.nan
+    last = summarize(run).final_loss if len(losses) >= _FEW else np.nan
+    if len(losses) and not np.isfinite(losses[-1]):
+        last = np.inf
+    return how_it_ended(norms, first, last, final, chance)
+
+
+def how_it_ended(norms: Floats, first: float, last: float, metric: float = np.nan, chance: float | None = None) -> str:
+    """Why a training must not be compared: it diverged, or learned nothing. A dead network has a small gradient.
+
+    Args:
+        norms: (n,) gradient norms along it.
+        first: the loss at its start; NaN where it is not known.
+        last: the loss at its end.
+        metric: the held-out metric at its end.
+        chance: a metric that is not above this is chance; None judges by the loss alone.
+
+    >>> norms = np.array([1.0, 0.5])
+    >>> how_it_ended(norms, 2.3, 2.29), how_it_ended(norms, 2.3, 0.4)
+    ('it is at chance level: the loss ends at 2.29, from 2.3.', '')
+    """
+    if not np.isfinite(norms).all() or np.isinf(last):
         return "it diverged: a loss or a gradient norm is not finite."
-    first = float(losses[: max(1, len(losses) // 100)].mean()) if len(losses) else np.nan
-    if len(losses) >= 20 and summary.final_loss > 2 * first:
-        return f"it diverged: the loss ends at {summary.final_loss:.3g}, from {first:.3g}."
-    if len(losses) >= 20 and summary.final_loss > _LEARNED * first:
-        return f"it is at chance level: the loss ends at {summary.final_loss:.3g}, from {first:.3g}."
-    if chance is not None and final <= chance:
-        return f"it is at chance level: the metric ends at {final:.3g}, chance is {chance:.3g}."
+    if last > 2 * first:
+        return f"it diverged: the loss ends at {last:.3g}, from {first:.3g}."
+    if last > _LEARNED * first:
+        return f"it is at chance level: the loss ends at {last:.3g}, from {first:.3g}."
+    if chance is not None and metric <= chance:
+        return f"it is at chance level: the metric ends at {metric:.3g}, chance is {chance:.3g}."
     return ""
 
 

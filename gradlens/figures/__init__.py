@@ -9,7 +9,7 @@ from gradlens.figures.drawing import draw
 from gradlens.figures.drawings import DRAWINGS
 from gradlens.figures.export import save
 from gradlens.figures.figure import Figure
-from gradlens.figures.gallery import threshold_history, training_dynamics
+from gradlens.figures.gallery import micro_batch_bias, strategy_comparison, threshold_history, training_dynamics
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -18,7 +18,9 @@ __all__ = [
     "DRAWINGS",
     "Figure",
     "draw",
+    "micro_batch_bias",
     "save",
+    "strategy_comparison",
     "threshold_history",
     "to_plotly",
     "training_dynamics",
