@@ -69,15 +69,16 @@ def _draw_points(axes: Axes, mark: Points) -> None:
     if mark.error_low is not None and mark.error_high is not None:
         _draw_errors(axes, mark.x, mark.error_low, mark.error_high, colour(mark.colour))
     values = mark.values is not None
+    large = values or mark.error_low is not None
     artist = axes.scatter(
         mark.x,
         mark.y,
-        s={"dot": 6.0 if values else 1.5, "cross": 8.0}[mark.marker],
+        s={"dot": 6.0 if large else 1.5, "cross": 8.0}[mark.marker],
         c=mark.values if mark.values is not None else colour(mark.colour),
         cmap=_heat() if values else None,
         norm=_norm(mark.values, "linear") if mark.values is not None else None,
         plotnonfinite=values,
-        marker={"dot": "o" if values else ".", "cross": "x"}[mark.marker],
+        marker={"dot": "o" if large else ".", "cross": "x"}[mark.marker],
         linewidths=0.6 if mark.marker == "cross" else 0.0,
         label=mark.label or None,
         rasterized=len(mark.x) > _MOST_VECTORS,

@@ -19,6 +19,7 @@ from gradlens.stats.mean_interval import FEWEST, mean_interval, too_few
 Floats = NDArray[np.float64]
 
 FEWEST_RATES = 3
+_BENT = 0.25  # how far, of beta, the two smallest rates may disagree with all
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +69,26 @@ def small_rate_limit(rates: ArrayLike, floors: ArrayLike) -> SmallRateLimit:
     slopes = squares @ (weights * (lr - centre)) / (weights @ (lr - centre) ** 2)
     found = mean_interval(squares @ weights - slopes * centre)
     beta, low, high = (_root(float(end)) for end in (found.mean, found.low, found.high))
-    return SmallRateLimit(beta, low, high, float(slopes.mean()), n, _why_not(low, n))
+    nearer = _root(float(_two_smallest(lr, squares.mean(axis=0))))
+    return SmallRateLimit(beta, low, high, float(slopes.mean()), n, _why_not(beta, low, nearer, n))
+
+
+def _two_smallest(lr: Floats, squares: Floats) -> float:
+    """Intercept of the line through the two smallest rates: another where the law does not hold up to the largest."""
+    first, second = np.argsort(lr)[:2]
+    slope = (squares[second] - squares[first]) / (lr[second] - lr[first])
+    return float(squares[first] - slope * lr[first])
 
 
 def _root(square: float) -> float:
     return math.sqrt(max(square, 0.0)) if not math.isnan(square) else math.nan
 
 
-def _why_not(low: float, n: int) -> str:
+def _why_not(beta: float, low: float, nearer: float, n: int) -> str:
     if n < FEWEST:
         return f"not identified: {too_few(n)}"
-    return "" if low > 0 else "not identified: the interval touches zero."
+    if not low > 0:
+        return "not identified: the interval touches zero."
+    if abs(nearer - beta) > _BENT * beta:
+        return f"not identified: the squares are on no line; the two smallest rates alone give {nearer:.3g}."
+    return ""

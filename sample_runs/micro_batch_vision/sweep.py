@@ -24,6 +24,7 @@ SWEEPS = {
     "20 % random labels, 8,000 steps": (0.2, 8000, (0.5,), ("clipped",)),
     "clean labels, 1,500 steps": (0.0, 1500, (0.1, 0.5, 1.0), ("clipped",)),
 }
+CONTROLLED = 0.5  # the learning rate at which the controls are run
 RECORDED = [  # arm, micro-batch, learning rate, label noise, seeds
     ("plain", 64, 0.5, 0.2, (0, 1, 2)),
     ("clipped", 16, 0.5, 0.2, (0, 1, 2)),
@@ -60,7 +61,7 @@ def trainings(noise, steps, rates, arms, seeds=SEEDS, sizes=SIZES):
     measure = set(range(0, steps, max(1, steps // 40)))
     found = []
     for lr in rates:
-        for arm in arms:
+        for arm in arms if lr == CONTROLLED else ("clipped",):
             own = {"clipped": sizes, "control": sizes[:-1], "plain": [BATCH], "pruned": [BATCH]}[arm]
             result = simulate(task(noise, seeds), own, arm, constant(lr), steps, measure)
             found += as_trainings(result, arm, own, lr, seeds)

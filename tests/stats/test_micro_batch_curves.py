@@ -74,7 +74,7 @@ def noisy(curve: np.ndarray, n: int, noise: float, seed: int) -> np.ndarray:
 
 def test_a_planted_constant_is_covered() -> None:
     """k = 1, ten seeds, beta = .1: identified, and covered in most of 60 tries (a bootstrap of ten seeds is short)."""
-    found = [tail_fit(T, noisy(20 / T + 0.1, 10, 0.1, seed), tries=200) for seed in range(60)]
+    found = [tail_fit(T, noisy(20 / T + 0.1, 10, 0.05, seed), tries=200) for seed in range(60)]
     assert np.mean([fit.low < 0.1 < fit.high for fit in found]) > 0.85
     assert np.mean([fit.status == "" for fit in found]) > 0.9
     assert np.median([fit.beta for fit in found]) == pytest.approx(0.1, rel=0.03)
