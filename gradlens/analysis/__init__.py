@@ -27,6 +27,13 @@ __all__ = [
     "Landscape",
     "LayerClipping",
     "LayerProfile",
+from gradlens.analysis.micro_batch_bias import MicroBatchBias, micro_batch_bias
+from gradlens.analysis.strategies import StrategyComparison, compare_strategies
+from gradlens.analysis.sweet_spot import HitRate, SweetSpot, hit_rate, predict_sweet_spot
+from gradlens.analysis.thresholds import COUNTERFACTUAL, Thresholds, thresholds
+
+    "HitRate",
+    "MicroBatchBias",
     "NoiseScale",
     "NormSmoothness",
     "Phase",
@@ -54,6 +61,12 @@ __all__ = [
     "smoothness_by_group",
     "stability",
     "step_size_safety",
+    "StrategyComparison",
+    "SweetSpot",
+    "compare_strategies",
+    "hit_rate",
+    "micro_batch_bias",
+    "predict_sweet_spot",
     "summarize",
     "thirds",
     "threshold_sweep",
