@@ -39,7 +39,7 @@ class Strategy:
     Attributes:
         name: its clip rule in words, with the micro-batch size where that matters.
         lr: the learning rate chosen; NaN where none is usable.
-        rates: those tried, ascending.
+        rates: those tried with as many seeds, ascending.
         doubt: empty, or what makes the choice doubtful: one rate only, or an edge of the grid.
         seeds: of the runs at that rate, ascending.
         loss: final training loss, mean over the last 5 % of the steps: mean over seeds and 95 % interval.
@@ -162,18 +162,28 @@ def _name(each: Measures) -> str:
 
 
 def _choose(arm: Sequence[Measures], *, by_metric: bool, larger_is_better: bool) -> float:
-    """The rate with the best mean over seeds, among those at which every seed is usable; NaN for none."""
+    """The rate with the best mean over seeds; NaN for none.
+
+    Of the rates at which every seed is usable, those with the most seeds: means over others would not be of the same.
+    """
     broken = {each.lr for each in arm if each.excluded}
-    means: dict[float, float] = {}
-    for lr in sorted({each.lr for each in arm} - broken):
-        values = [each.final if by_metric else each.loss for each in arm if each.lr == lr]
-        means[lr] = float(np.mean(values)) * (-1 if by_metric and larger_is_better else 1)
+    sign = -1 if by_metric and larger_is_better else 1
+    values = {
+        lr: [each.final if by_metric else each.loss for each in arm if each.lr == lr]
+        for lr in sorted({each.lr for each in arm} - broken)
+    }
+    most = max(map(len, values.values()), default=0)
+    means = {lr: sign * float(np.mean(found)) for lr, found in values.items() if len(found) == most}
     usable = {lr: mean for lr, mean in means.items() if np.isfinite(mean)}
     return min(usable, key=lambda lr: usable[lr]) if usable else np.nan
 
 
 def _at(arm: Sequence[Measures], lr: float) -> list[Measures]:
     return sorted((each for each in arm if each.lr == lr and not each.excluded), key=lambda each: each.seed)
+
+
+def _seeds(arm: Sequence[Measures], lr: float) -> int:
+    return sum(each.lr == lr for each in arm)
 
 
 def _common_level(chosen: Sequence[Measures]) -> float:
@@ -183,7 +193,7 @@ def _common_level(chosen: Sequence[Measures]) -> float:
 
 def _strategy(name: str, arm: Sequence[Measures], lr: float, level: float) -> Strategy:
     at = _at(arm, lr)
-    rates = tuple(sorted({each.lr for each in arm}))
+    rates = tuple(rate for rate in sorted({each.lr for each in arm}) if np.isnan(lr) or _seeds(arm, rate) >= len(at))
 
     def over(values: Sequence[float]) -> MeanInterval:
         return mean_interval(list(values) or [np.nan])

@@ -28,7 +28,7 @@ CONTROLLED = 0.5  # the learning rate at which the controls are run
 RECORDED = [  # arm, micro-batch, learning rate, label noise, seeds
     ("plain", 64, 0.5, 0.2, (0, 1, 2)),
     ("clipped", 16, 0.5, 0.2, (0, 1, 2)),
-    ("clipped", 4, 0.5, 0.2, (0, 1, 2)),
+    ("clipped", 4, 0.5, 0.2, (0, 1)),
     ("pruned", 64, 0.5, 0.2, (0, 1, 2)),
     ("plain", 64, 0.1, 0.2, (0,)),
     ("plain", 64, 1.0, 0.2, (0,)),

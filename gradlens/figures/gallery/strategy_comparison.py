@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gradlens.analysis.strategies import Strategy, StrategyComparison
-from gradlens.figures.figure import Axis, Bars, Figure, Mark, Panel, Text
+from gradlens.figures.figure import Axis, Bars, Figure, Mark, Panel, Points, Text
 from gradlens.schema import label as axis_label
 from gradlens.stats.mean_interval import MeanInterval
 
@@ -40,8 +40,13 @@ def _panel(usable: list[Strategy], title: str, subtitle: str, unit: str, values:
     mean, low, high = (np.array([float(getattr(each, end)) for each in values]) for end in ("mean", "low", "high"))
     if not np.isfinite(mean).any():
         return Panel(title, subtitle, Axis(""), Axis(unit), (Text("not recorded."),))
-    bars = Bars(_letters(usable), mean, "clipped", low=low, high=high)
-    return Panel(title, subtitle, Axis("strategy"), Axis(unit), (bars,), _foot(values))
+    # Points, not bars from zero: what differs between good strategies is small.
+    at = np.arange(len(usable), dtype=np.float64)
+    ticks = tuple(zip(at.tolist(), _letters(usable), strict=True))
+    x = Axis("strategy", limits=(-0.5, len(usable) - 0.5), ticks=ticks)
+    return Panel(
+        title, subtitle, x, Axis(unit), (Points(at, mean, "clipped", error_low=low, error_high=high),), _foot(values)
+    )
 
 
 def _stability(usable: list[Strategy]) -> Panel:
@@ -70,7 +75,7 @@ def _foot(values: list[MeanInterval]) -> str:
 def _caption(result: StrategyComparison) -> str:
     usable = [each for each in result.strategies if each.seeds]
     named = (
-        f"{letter}: {each.name}, lr {each.lr:g}, {len(each.seeds)} seeds"
+        f"{letter}: {each.name}, lr {each.lr:g}, {len(each.seeds)} seed{'s'[: len(each.seeds) != 1]}"
         for letter, each in zip(_letters(usable), usable, strict=True)
     )
     said = [f"Clipping strategies, each at its own best learning rate by {result.chosen_by}. {'; '.join(named)}."]
