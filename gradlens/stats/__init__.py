@@ -1,4 +1,4 @@
-"""Statistics on plain NumPy arrays: running percentiles, correlations, lines, block bootstrap."""
+"""Statistics on plain NumPy arrays: running percentiles, correlations, block bootstrap."""
 
 from gradlens.stats.auc import Auc, Concordance, auc, concordance
 from gradlens.stats.bootstrap import block_length, bootstrap_interval

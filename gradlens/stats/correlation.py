@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 from gradlens.stats.bootstrap import block_length, percentile_interval, resample_counts
 
@@ -75,6 +74,8 @@ def spearman(x: Floats, y: Floats) -> Floats:
     >>> float(spearman(np.array([1.0, 2.0, 3.0]), np.array([1.0, 10.0, 5.0])))
     0.5
     """
+    from scipy.stats import rankdata  # a recorder, which needs none of it, does not load SciPy
+
     return pearson(rankdata(x, axis=-1), rankdata(y, axis=-1))
 
 

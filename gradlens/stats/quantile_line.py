@@ -20,7 +20,6 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
 
 from gradlens.stats.bootstrap import block_length, resample_counts
 from gradlens.stats.line_fit import NO_INTERVAL, LineFit, no_fit, usable_points, why_no_fit, with_intervals
@@ -136,6 +135,8 @@ def _resampled_lines(
 
 def _bandwidth(n: int, quantile: float) -> float:
     """Hall's and Sheather's, in quantiles."""
+    from scipy.stats import norm  # a recorder, which needs none of it, does not load SciPy
+
     z = norm.ppf(quantile)
     best = (1.5 * norm.pdf(z) ** 2 / (2 * z**2 + 1)) ** (1 / 3)
     return float(n ** (-1 / 3) * norm.ppf(0.975) ** (2 / 3) * best)

@@ -8,7 +8,6 @@ from typing import Final
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import rank_filter
 
 Floats = NDArray[np.float64]
 WINDOW: Final = 64
@@ -102,6 +101,8 @@ def _in_piece(
     last = first + len(x) - window
 
     def ranked(rank: int) -> Floats:
+        from scipy.ndimage import rank_filter  # a recorder, which needs none of it, does not load SciPy
+
         return np.asarray(rank_filter(x, rank, size=window)[first:last])
 
     middle = ranked(window // 2)

@@ -17,12 +17,13 @@ __all__ = [
     "dragger_profile",
     "landscape_bands",
     "layer_heatmap",
+    "micro_batch_bias",
     "norm_distribution",
     "smoothness_trajectory",
     "spike_timeline",
     "step_size_safety",
+    "strategy_comparison",
     "threshold_history",
     "threshold_sweep",
     "training_dynamics",
 ]
-__all__ = ["micro_batch_bias", "strategy_comparison", "threshold_history", "training_dynamics"]
