@@ -168,7 +168,7 @@ def test_two_runs_are_chosen_and_their_four_panels_drawn(visit: Callable[[Path],
     assert "Training dynamics." in page.locator("#caption").inner_text()
     with page.expect_download() as download:
         page.get_by_role("link", name="Step size as CSV").click()
-    assert Path(download.value.path()).read_text().startswith("panel,mark,label,x,y")
+    assert Path(download.value.path()).read_text().startswith("panel,mark,label,x,x_end,y,low,high,value")
 
 
 def test_a_zoom_in_one_panel_is_a_zoom_in_all_and_they_grow_together(

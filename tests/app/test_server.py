@@ -255,7 +255,8 @@ def test_without_runs_in_the_address_the_nearest_pair_is_chosen(make_run: MakeRu
 
 
 @pytest.mark.parametrize(
-    ("form", "start"), [("pdf", b"%PDF-"), ("svg", b"<?xml"), ("png", b"\x89PNG"), ("csv", b"panel,mark,label,x,y")]
+    ("form", "start"),
+    [("pdf", b"%PDF-"), ("svg", b"<?xml"), ("png", b"\x89PNG"), ("csv", b"panel,mark,label,x,x_end,y,low")],
 )
 def test_the_figure_is_exported(client: FlaskClient, read_pair: Path, form: str, start: bytes) -> None:
     answer = client.get(f"/export/training_dynamics.{form}?runs={','.join(keys_of(read_pair))}")
