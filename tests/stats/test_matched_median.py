@@ -77,3 +77,10 @@ def test_a_trend_within_bins_is_named() -> None:
     first, second = 1 + rng.beta(1, 4, 200), 1 + rng.beta(4, 1, 200)
     found = matched_medians((first, np.exp(6 * first)), (second, np.exp(6 * second)), tries=99)
     assert any("a trend within the bins weighs on it" in caveat for caveat in found.caveats)
+
+
+def test_a_common_trend_in_the_level_is_taken_out_exactly() -> None:
+    rng = np.random.default_rng(1)
+    first, second = 1 + rng.beta(1, 3, 200), 1 + rng.beta(3, 1, 40)
+    found = matched_medians((first, np.exp(2 * first)), (second, 3 * np.exp(2 * second)), tries=9)
+    assert found.ratio == pytest.approx(3.0, rel=1e-9)
