@@ -5,6 +5,7 @@ from gradlens.analysis.landscape import Landscape, landscape
 from gradlens.analysis.layer_clipping import LayerClipping, layer_clipping
 from gradlens.analysis.layer_growth import Growth, layer_growth
 from gradlens.analysis.layer_profile import LayerProfile, layer_profile
+from gradlens.analysis.micro_batch_bias import MicroBatchBias, micro_batch_bias
 from gradlens.analysis.noise_scale import NoiseScale, noise_scale
 from gradlens.analysis.norm_smoothness import NormSmoothness, Phase, norm_smoothness
 from gradlens.analysis.placebo import Placebo, constant_curvature
@@ -12,7 +13,9 @@ from gradlens.analysis.smoothness_by_group import GroupSmoothness, SmoothnessByG
 from gradlens.analysis.smoothness_comparison import PlaceboDifference, SmoothnessComparison, compare_smoothness
 from gradlens.analysis.stability import SpikeSeries, Stability, stability
 from gradlens.analysis.step_size_safety import StepSizeSafety, step_size_safety
+from gradlens.analysis.strategies import StrategyComparison, compare_strategies
 from gradlens.analysis.summary import Summary, summarize
+from gradlens.analysis.sweet_spot import HitRate, SweetSpot, hit_rate, predict_sweet_spot
 from gradlens.analysis.threshold_advice import ThresholdAdvice, recommend_thresholds
 from gradlens.analysis.threshold_sweep import ThresholdSweep, threshold_sweep
 from gradlens.analysis.thresholds import COUNTERFACTUAL, PHASES, Thresholds, thirds, thresholds
@@ -24,15 +27,10 @@ __all__ = [
     "DraggerProfile",
     "GroupSmoothness",
     "Growth",
+    "HitRate",
     "Landscape",
     "LayerClipping",
     "LayerProfile",
-from gradlens.analysis.micro_batch_bias import MicroBatchBias, micro_batch_bias
-from gradlens.analysis.strategies import StrategyComparison, compare_strategies
-from gradlens.analysis.sweet_spot import HitRate, SweetSpot, hit_rate, predict_sweet_spot
-from gradlens.analysis.thresholds import COUNTERFACTUAL, Thresholds, thresholds
-
-    "HitRate",
     "MicroBatchBias",
     "NoiseScale",
     "NormSmoothness",
@@ -44,29 +42,29 @@ from gradlens.analysis.thresholds import COUNTERFACTUAL, Thresholds, thresholds
     "SpikeSeries",
     "Stability",
     "StepSizeSafety",
+    "StrategyComparison",
     "Summary",
+    "SweetSpot",
     "ThresholdAdvice",
     "ThresholdSweep",
     "Thresholds",
     "compare_smoothness",
+    "compare_strategies",
     "constant_curvature",
     "dragger_profile",
+    "hit_rate",
     "landscape",
     "layer_clipping",
     "layer_growth",
     "layer_profile",
+    "micro_batch_bias",
     "noise_scale",
     "norm_smoothness",
+    "predict_sweet_spot",
     "recommend_thresholds",
     "smoothness_by_group",
     "stability",
     "step_size_safety",
-    "StrategyComparison",
-    "SweetSpot",
-    "compare_strategies",
-    "hit_rate",
-    "micro_batch_bias",
-    "predict_sweet_spot",
     "summarize",
     "thirds",
     "threshold_sweep",
