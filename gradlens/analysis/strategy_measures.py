@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlens.analysis.stability import stability
 from gradlens.analysis.summary import summarize
 from gradlens.analysis.trainings import how_it_ended
 from gradlens.stats.smoothing import ema
@@ -18,8 +19,6 @@ Ints = NDArray[np.int64]
 
 _NOTHING = np.empty(0, dtype=np.int64), np.empty(0)
 _SMOOTH = 0.05  # of the steps, as the final loss
-_SPIKE = 3.0  # times the smoothed loss before it
-_EXPLODED, _VANISHED = 100.0, 0.01  # times the median norm
 _FEW = 20
 
 
@@ -65,22 +64,24 @@ class Measures:
 
 @dataclass(frozen=True, slots=True)
 class StabilityCounts:
-    """Counts over some runs.
+    """Counts over some runs, as :func:`gradlens.analysis.stability` finds them.
 
     Attributes:
-        steps: recorded steps with a loss.
-        spikes: steps whose loss is above three times the smoothed loss before.
+        steps: recorded steps.
+        spikes: steps whose loss stands out of the losses before.
+        norm_spikes: steps whose gradient norm does.
         nonfinite: steps whose loss or gradient norm is not finite.
-        exploded: steps whose norm is above a hundred times the run's median.
-        vanished: steps whose norm is below a hundredth of it.
+        exploding: layers whose gradient norm explodes.
+        vanishing: layers whose gradient norm vanishes.
         clipped: share of the steps that were clipped; NaN without a clip.
     """
 
     steps: int
     spikes: int
+    norm_spikes: int
     nonfinite: int
-    exploded: int
-    vanished: int
+    exploding: int
+    vanishing: int
     clipped: float
 
 
@@ -160,26 +161,18 @@ def stability_counts(runs: Sequence[Run]) -> StabilityCounts:
     Args:
         runs: of one strategy.
     """
-    totals, shares = np.zeros(5, dtype=np.int64), []
-    for run in runs:
-        found = run.several("loss", "grad_norm", "clipped")
-        losses, norms = (found.get(name, _NOTHING)[1] for name in ("loss", "grad_norm"))
-        finite = losses[np.isfinite(losses)]
-        before = ema(finite, 1 - 1 / max(1.0, _SMOOTH * len(finite)))[:-1]
-        median = _median(norms)
-        with np.errstate(invalid="ignore"):
-            totals += [
-                len(losses),
-                int((finite[1:] > _SPIKE * before).sum()),
-                int((~np.isfinite(losses)).sum()) + int((~np.isfinite(norms)).sum()),
-                int((norms > _EXPLODED * median).sum()),
-                int((norms < _VANISHED * median).sum()),
-            ]
-        if "clipped" in found:
-            shares.append(float(found["clipped"][1].mean()))
-    steps, spikes, nonfinite, exploded, vanished = map(int, totals)
-    clipped = float(np.mean(shares)) if shares else np.nan
-    return StabilityCounts(steps, spikes, nonfinite, exploded, vanished, clipped)
+    found = [stability(run) for run in runs]
+    shares = [each.clipped for each in found if np.isfinite(each.clipped)]
+    ways = [growth.direction for each in found for growth in each.layers]
+    return StabilityCounts(
+        steps=sum(each.n for each in found),
+        spikes=sum(len(each.loss.spike_steps) for each in found),
+        norm_spikes=sum(len(each.grad_norm.spike_steps) for each in found),
+        nonfinite=sum(len(each.nonfinite_steps) for each in found),
+        exploding=ways.count("explodes"),
+        vanishing=ways.count("vanishes"),
+        clipped=float(np.mean(shares)) if shares else np.nan,
+    )
 
 
 def applicability(runs: Sequence[Run]) -> Applicability:

@@ -22,7 +22,7 @@ SIZES = [1, 2, 4, 8, 16, 32, 64]
 SEEDS = tuple(range(10))
 STEPS, DECAY = 8000, 100
 RATES = (0.1, 0.3, 1.0)
-RECORDED = [(4, 1.0, 100.0, (0, 1, 2)), (64, 1.0, 100.0, (0, 1, 2)), (64, 1.0, 0.0, (0,)), (64, 0.3, 0.0, (0,))]
+RECORDED = [(64, lr, 0.0, (0,)) for lr in (0.1, 0.3, 1.0)]  # b, learning rate, decay, seeds
 
 
 def sibling(name):

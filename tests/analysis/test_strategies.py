@@ -108,9 +108,11 @@ def test_micro_batch_clipping_is_another_strategy_at_each_size(write_run: WriteR
 
 
 def test_planted_trouble_is_counted(write_run: WriteRun) -> None:
-    loss, norm = losses(0.5), np.ones(STEPS)
-    loss[[30, 40]] = 9.0, np.nan
-    norm[[10, 20, 21]] = 1e4, 1e-5, np.inf
-    found = stability_counts([write_run(steps=STEPS, loss=loss, grad_norm=norm)])
-    assert (found.steps, found.spikes, found.nonfinite) == (STEPS, 1, 2)
-    assert (found.exploded, found.vanished) == (2, 1)  # an infinite norm is above any
+    steps = 200
+    loss, norm = np.full(steps, 0.5), np.ones(steps)
+    loss[[100, 140]] = 9.0, np.nan
+    norm[[80, 120, 121]] = 1e4, 1e4, np.inf
+    clipped = write_run(steps=steps, loss=loss, grad_norm=norm, clip=CLIP, clipped=np.arange(steps) % 4 == 0)
+    found = stability_counts([clipped, write_run(steps=100, loss=np.ones(100), grad_norm=np.ones(100))])
+    assert (found.steps, found.spikes, found.norm_spikes, found.nonfinite) == (300, 1, 2, 2)
+    assert found.clipped == 0.25

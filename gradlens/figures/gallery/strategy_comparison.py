@@ -55,7 +55,7 @@ def _stability(usable: list[Strategy]) -> Panel:
     for role, text, counts in (
         ("run-0", "loss spikes", [each.stability.spikes for each in usable]),
         ("run-1", "not finite", [each.stability.nonfinite for each in usable]),
-        ("run-2", "exploded or vanished", [each.stability.exploded + each.stability.vanished for each in usable]),
+        ("run-2", "norm spikes", [each.stability.norm_spikes for each in usable]),
     ):
         share = 1000 * np.array(counts, dtype=np.float64) / np.array(steps)
         marks.append(Bars(names, share, role, text))
