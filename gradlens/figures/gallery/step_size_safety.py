@@ -78,8 +78,8 @@ def _caption(result: StepSizeSafety) -> str:
         early, middle, late = result.above_by_phase
         parts.append(
             f"Dotted: {_limit(result)}, beyond which the iteration grows along its direction where the loss is "
-            f"quadratic: {_share(result)} ({early:.1%}, {middle:.1%} and {late:.1%} in the first, second and last third "
-            "of the probes), with a 95 % block-bootstrap interval where the share is neither 0 nor all. "
+            f"quadratic: {_share(result)} ({early:.1%}, {middle:.1%} and {late:.1%} in the first, second and last "
+            "third of the probes), with a 95 % block-bootstrap interval where the share is neither 0 nor all. "
             "Points below are no proof of safety: smoothness along the step is at most the largest curvature there is."
         )
     return " ".join([*parts, *result.caveats])
