@@ -42,12 +42,16 @@ class Evaluated:
     Attributes:
         loss: undivided.
         samples: how many it is of; None if that is not known.
+        domain: where they come from, if that was said.
         reached: whether a backward pass has gone through it.
+        clipped: whether the gradient of such a pass was clipped as a micro-batch's.
     """
 
     loss: float | Tensor
-    samples: int | None
+    samples: int | None = None
+    domain: str | None = None
     reached: bool = False
+    clipped: bool = False
 
 
 @dataclass(slots=True)
@@ -99,9 +103,9 @@ class StepRow:
         """Whether it takes the next step's gradient to complete the row."""
         return self.smoothness == CONSECUTIVE
 
-    def add_loss(self, loss: Tensor, samples: int | None) -> Evaluated:
+    def add_loss(self, loss: Tensor, samples: int | None, domain: str | None) -> Evaluated:
         """Note the loss of one more micro-batch."""
-        self.losses.append(Evaluated(kept(loss), samples))
+        self.losses.append(Evaluated(kept(loss), samples, domain))
         return self.losses[-1]
 
     def note_losses(self) -> None:

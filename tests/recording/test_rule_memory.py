@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from gradlens import clipping
 from gradlens.recording.apply_clip import Clipper
-from gradlens.recording.micro_batches import MicroBatchClip
+from gradlens.recording.micro_batch_clip import MicroBatchClip
 from gradlens.recording.norms import tensor_norms
 
 CPU = torch.device("cpu")
@@ -135,9 +135,10 @@ def test_micro_batches_are_clipped_with_one_copy_and_the_promised_others(
     def step(micro_batches: int) -> None:
         for _ in range(micro_batches):
             clip.loss_begins()
+            clip.pass_begins()
             for parameter, gradient in zip(own, gradients, strict=True):
                 parameter.grad = gradient.clone()  # what backward does; not the clip's
-            clip.backward_ended(torch.tensor(1.0), plain=plain)
+            clip.pass_ended(torch.tensor(1.0), (), plain=plain)
         clip.forget()
 
     with held() as found:
