@@ -99,6 +99,8 @@ class Clipper:
         places = [index for index, parameter in enumerate(parameters) if parameter.grad is not None]
         if not places:
             return {}
+        if self._xp is np:
+            lr = float(lr)
         tensors = [gradient for parameter in parameters if (gradient := parameter.grad) is not None]
         norm, norms = self._seen(norms, places)
         if reads_entries(self._rule):

@@ -166,11 +166,12 @@ def _clamp(gradients: Gradients, v: float) -> None:
         if view.numel() == 0:
             continue
         largest = torch.linalg.vector_norm(view, torch.inf)
+        most = torch.finfo(view.dtype).max  # beyond it there are infinities only
         if gradients.scale is None:
             clipped = clipped | (largest > v).to(clipped.device)
-            view.clamp_(-v, v)
+            view.clamp_(-min(v, most), min(v, most))
         else:
-            scaled = v * gradients.scale.to(view.device)
+            scaled = (v * gradients.scale.to(view.device)).clamp(max=most)
             clipped = clipped | (largest > scaled).to(clipped.device)
             view.clamp_(-scaled, scaled)
     gradients.clipped.append(clipped)
@@ -184,6 +185,7 @@ def _clamp_on_host(view: Tensor, most: float) -> bool:
     low, high = map(float, torch.aminmax(view))
     if -most <= low and high <= most:
         return False
+    most = min(most, torch.finfo(view.dtype).max)  # beyond it there are infinities only
     view.clamp_(-most, most)
     return not math.isnan(high)  # as on a device, where a NaN is the largest entry
 

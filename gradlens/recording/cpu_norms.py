@@ -99,6 +99,7 @@ def row_norms(matrix: Tensor) -> Tensor:
     if one.dtype in _HALF:
         one = one.float()
     squares = np.zeros(len(one))
+    rows = np.empty(one.shape)
     if one.numel():
         kind = _KINDS[one.dtype]
         rows = np.ndarray(one.shape, kind, _bytes(one.numel() * kind.itemsize).from_address(one.data_ptr()))
@@ -108,6 +109,8 @@ def row_norms(matrix: Tensor) -> Tensor:
                 squares += np.vecdot(piece, piece)
     roots = np.sqrt(squares)
     bad = ~((squares > _TINY) & (squares < _HUGE))
+    if bad.any():
+        bad[bad] = rows[bad].any(axis=1)  # rows of zeros, such as those of dead units, are done
     if bad.any():
         roots[bad] = torch.linalg.vector_norm(one[torch.from_numpy(bad)], dim=1, dtype=torch.float64).numpy()
     return torch.from_numpy(roots)
