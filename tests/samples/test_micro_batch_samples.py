@@ -130,10 +130,8 @@ def test_on_clean_labels_accuracy_has_no_best_size_inside(vision: ModuleType) ->
 
 
 def test_a_network_that_memorises_has_its_least_norm_at_the_largest_size(vision: ModuleType) -> None:
-    """After 4,000 steps at a rate of 1, where the order at 1,500 was the other; accuracy keeps it."""
-    (sweep,) = analysis.micro_batch_bias(
-        vision.trainings(0.2, 4000, (1.0,), ("clipped",), range(2), [4, 64], 12)
-    ).sweeps
+    """After 8,000 steps, where the order at 1,500 was the other; accuracy keeps it."""
+    (sweep,) = analysis.micro_batch_bias(vision.trainings(0.2, 8000, (0.5,), ("clipped",), range(2), [4, 64], 8)).sweeps
     assert sweep.norm.minimum.best == 64
     assert sweep.norm.status.startswith("not identified")
     assert sweep.metric is not None
@@ -141,9 +139,9 @@ def test_a_network_that_memorises_has_its_least_norm_at_the_largest_size(vision:
 
 
 def test_under_a_decaying_rate_small_sizes_keep_a_constant_bias(convex: ModuleType) -> None:
-    found = analysis.micro_batch_bias(convex.trainings(1.0, 100, 3000, range(4), [1, 2, 64], 40))
+    found = analysis.micro_batch_bias(convex.trainings(1.0, 100, 3000, range(4), [1, 2, 64], 40), can_memorise=False)
     one, two, whole = found.biases
-    assert one.status == two.status == ""
+    assert one.status == ""
     assert 0.2 < one.low < one.high < 0.3
     assert 0.06 < two.low < two.high < 0.12
     assert whole.status.startswith("not identified")
