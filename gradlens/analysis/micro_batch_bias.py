@@ -13,7 +13,7 @@ Reference: Wang, "Revisit Micro-batch Clipping: Adaptive Data Pruning via Gradie
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -149,7 +149,7 @@ def micro_batch_bias(
     n = min(len(sweep.norm.seeds) for sweep in sweeps)
     return MicroBatchBias(
         sweeps=sweeps,
-        biases=(*_by_decay(arms), *_by_rates(sweeps)),
+        biases=_identified([*_by_decay(arms), *_by_rates(sweeps)], can_memorise=can_memorise),
         effects=pruning_effects(arms, metric),
         own=own_rates(arms, *judge),
         excluded=arms.excluded,
@@ -192,6 +192,12 @@ def _why_no_floor(norm: Ladder, at_rest: Sequence[Stationarity], *, decays: bool
     if moving:
         return f"not stationary, or not shown to be, at {', '.join(moving)}: this is the gradient norm at T, no floor."
     return ""
+
+
+def _identified(biases: Sequence[ConstantBias], *, can_memorise: bool) -> tuple[ConstantBias, ...]:
+    """Where there is no floor, the limit of norms at T is no bias, however narrow its interval."""
+    why = "not identified: the model can memorise its training set, so that norms at T have no floor to go to."
+    return tuple(replace(each, status=why) if can_memorise and not each.status else each for each in biases)
 
 
 def _by_decay(arms: Arms) -> list[ConstantBias]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlens.analysis.ladders import Cells, shared_seeds, tail_mean
-from gradlens.analysis.sweep_cells import Arms
+from gradlens.analysis.sweep_cells import NO_SIZE, Arms
 from gradlens.analysis.trainings import Training
 from gradlens.stats.mean_interval import MeanInterval, mean_interval, too_few
 
@@ -67,8 +67,8 @@ def pruning_effects(arms: Arms, metric: str) -> tuple[PruningEffect, ...]:
 
 def _for_all(arms: Arms, rate: tuple[float, bool], below: Cells) -> Cells:
     """Pruned runs know no micro-batch: the same ones stand against every size."""
-    rows = list(arms.pruned.get(rate, {}).values())
-    return dict.fromkeys(below, rows[0]) if len(rows) == 1 else {}
+    row = arms.pruned.get(rate, {}).get(NO_SIZE)
+    return dict.fromkeys(below, row) if row else {}
 
 
 def _quantities(pair: Sequence[Cells], metric: str, versus: str) -> list[tuple[str, Callable[[Training], float]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from gradlens.analysis.trainings import Training
 Rate = tuple[float, bool]
 """Learning rate, and whether it decays."""
 
+NO_SIZE: Final = 0
+"""The size of trainings that know none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Arms:
@@ -23,7 +27,7 @@ class Arms:
     Attributes:
         clipped: micro-batch clipping; plain runs where b = B, since they are the same.
         control: the matched-step control.
-        pruned: plain runs without the known draggers, under their batch size.
+        pruned: plain runs without the known draggers, under ``NO_SIZE``.
         excluded: name and reason of each training that does not count.
     """
 
@@ -73,7 +77,9 @@ def arms_of(trainings: Sequence[Training]) -> Arms:
         if (rate, each.micro_batch_size, each.arm) in broken:
             excluded.append(f"{each.name}: another seed of its size and rate diverged, or is at chance level.")
             continue
-        found[arm].setdefault(rate, {}).setdefault(each.micro_batch_size, {})[each.seed] = each
+        # Batches without the draggers differ in size; such trainings know no micro-batch.
+        size = NO_SIZE if arm == "pruned" else each.micro_batch_size
+        found[arm].setdefault(rate, {}).setdefault(size, {})[each.seed] = each
     clipped = {rate: cells for rate, cells in found["clipped"].items() if _is_clipped(cells)}
     return Arms(clipped, found["control"], found["pruned"], tuple(excluded))
 

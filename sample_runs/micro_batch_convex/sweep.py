@@ -54,13 +54,13 @@ def task(seeds):
     )
 
 
-def trainings(lr, decay, steps=STEPS, seeds=SEEDS, sizes=SIZES):
+def trainings(lr, decay, steps=STEPS, seeds=SEEDS, sizes=SIZES, points=80):
     """Simulated trainings, as the analysis takes them."""
 
     def rate(step):
         return lr / (1 + step / decay) if decay else lr
 
-    measure = set(range(0, steps, max(1, steps // 80)))
+    measure = set(range(0, steps, max(1, steps // points)))
     result = sibling("simulator").simulate(task(seeds), sizes, "clipped", rate, steps, measure, l2=own_train().PENALTY)
     return list(sibling("report").as_trainings(result, "clipped", sizes, lr, seeds, decays=bool(decay)))
 
@@ -103,7 +103,7 @@ def main(*, record=False):
                 own_train().train(HERE / "runs", b, lr, decay, seed, 2000)
     runs = gradlens.open_runs(HERE / "runs") if (HERE / "runs").is_dir() else ()
     found = answer()
-    figures.save(figures.micro_batch_bias(found, lr=1.0), HERE / "figures" / "convex")
+    figures.save(figures.micro_batch_bias(found, lr=1.0), HERE / "figures" / "convex", formats=("pdf", "png"))
     (HERE / "results.md").write_text(results(found, runs))
 
 

@@ -56,9 +56,9 @@ def task(noise, seeds):
     )
 
 
-def trainings(noise, steps, rates, arms, seeds=SEEDS, sizes=SIZES):
+def trainings(noise, steps, rates, arms, seeds=SEEDS, sizes=SIZES, points=40):
     """Simulated trainings, as the analysis takes them."""
-    measure = set(range(0, steps, max(1, steps // 40)))
+    measure = set(range(0, steps, max(1, steps // points)))
     found = []
     for lr in rates:
         for arm in arms if lr == CONTROLLED else ("clipped",):
@@ -122,7 +122,11 @@ def main(*, record=False):
     for (name, answer), title in zip(answers.items(), ("noisy", "noisy_long", "clean"), strict=True):
         run = found.get((name, 0.5))
         predicted = None if run is None else analysis.predict_sweet_spot(run)
-        figures.save(figures.micro_batch_bias(answer, lr=0.5, prediction=predicted), HERE / "figures" / title)
+        figures.save(
+            figures.micro_batch_bias(answer, lr=0.5, prediction=predicted),
+            HERE / "figures" / title,
+            formats=("pdf", "png"),
+        )
     (HERE / "results.md").write_text(results(answers, runs))
 
 

@@ -68,7 +68,7 @@ def test_the_controls_keep_the_step_or_the_direction(tmp_path: Path) -> None:
     control = towards_mu(tmp_path, norm, 1, clipping.match_step(clipping.micro_batch()))
     removed = towards_mu(tmp_path, norm, SIZE, None, remove=True)
     assert plain == pytest.approx(towards_mu(tmp_path, norm, SIZE, clipping.micro_batch()), rel=1e-4)  # one is no clip
-    assert control == pytest.approx(plain, rel=0.15)
+    assert control == pytest.approx(plain, rel=0.3)  # steps differ in length, and so count differently
     assert plain < clipped < removed
-    assert clipped > 1.15 * control
+    assert clipped > 1.3 * control
     assert removed > 0.99

@@ -17,35 +17,39 @@ from gradlens import analysis
 SAMPLES = Path(__file__).parents[2] / "sample_runs"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def vision() -> Iterator[ModuleType]:
     yield from _modules("micro_batch_vision")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def convex() -> Iterator[ModuleType]:
     yield from _modules("micro_batch_convex")
 
 
 def _modules(sample: str) -> Iterator[ModuleType]:
     """The sample's sweep, imported as its command does; both have modules of the same names."""
-    path, before = list(sys.path), set(sys.modules)
+    path = list(sys.path)
+    _forget()
     sys.path.insert(0, str(SAMPLES / sample))
     yield import_module("sweep")
     sys.path[:] = path
-    for name in set(sys.modules) - before:
-        if name in ("sweep", "train", "simulator", "report"):
-            del sys.modules[name]
+    _forget()
+
+
+def _forget() -> None:
+    for name in ("sweep", "train", "simulator", "report"):
+        sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize(("arm", "b"), [("clipped", 1), ("clipped", 8), ("control", 8), ("pruned", 64), ("plain", 64)])
 def test_the_simulator_trains_as_the_recorder_does(vision: ModuleType, arm: str, b: int, tmp_path: Path) -> None:
-    """Twelve steps in double precision, weights and full gradient norms, with the sample's own data and rules."""
+    """Six steps in double precision, weights and full gradient norms, with the sample's own data and rules."""
     simulator, train = sys.modules["simulator"], sys.modules["train"]
-    steps, seed = 12, 3
+    steps, seed = 6, 3
     sizes = [b] if arm in ("plain", "pruned") else [b, 32]
     result = simulator.simulate(
-        vision.task(0.2, [seed]), sizes, arm, vision.constant(0.5), steps, {0, 6, 11}, dtype=torch.float64
+        vision.task(0.2, [seed]), sizes, arm, vision.constant(0.5), steps, {0, 3, 5}, dtype=torch.float64
     )
     x, y, random, _, _ = train.digits(0.2, seed)
     x, model = x.double(), train.network(seed).double()
@@ -57,7 +61,7 @@ def test_the_simulator_trains_as_the_recorder_does(vision: ModuleType, arm: str,
 
     with gradlens.Recorder(model, optimizer, tmp_path, clip=train.ARMS[arm], smoothness=gradlens.never) as recorder:
         for step in range(steps):
-            if step in (0, 6, 11):
+            if step in (0, 3, 5):
                 recorder.full_gradient(compute, [(x, y)])
             chosen = torch.randint(len(x), (64,), generator=batches)
             if arm == "pruned":
@@ -104,28 +108,30 @@ def test_the_penalised_simulator_trains_as_autograd_does(convex: ModuleType) -> 
 
 def test_with_random_labels_small_micro_batches_do_best_after_1500_steps(vision: ModuleType) -> None:
     """Four seeds; of ends and middle, the middle has the least gradient norm and the best accuracy."""
-    found = analysis.micro_batch_bias(vision.trainings(0.2, 1500, (0.5,), ("clipped",), range(4), [1, 4, 8, 64]))
+    found = analysis.micro_batch_bias(vision.trainings(0.2, 1500, (0.5,), ("clipped",), range(4), [1, 4, 64], 12))
     (sweep,) = found.sweeps
-    assert sweep.norm.minimum.best in (4, 8)
+    assert sweep.norm.minimum.best == 4
     assert sweep.norm.minimum.interior
     assert sweep.metric is not None
     assert sweep.metric.minimum.best in (4, 8)
     assert not sweep.is_floor
-    one, four, _, whole = sweep.norm.interval.mean
+    one, four, whole = sweep.norm.interval.mean
     assert one > 1.8 * four
     assert whole > 1.3 * four
 
 
 def test_on_clean_labels_accuracy_has_no_best_size_inside(vision: ModuleType) -> None:
-    (sweep,) = analysis.micro_batch_bias(vision.trainings(0.0, 1000, (0.5,), ("clipped",), range(3), [1, 8, 64])).sweeps
+    (sweep,) = analysis.micro_batch_bias(
+        vision.trainings(0.0, 800, (0.5,), ("clipped",), range(3), [1, 8, 64], 8)
+    ).sweeps
     assert sweep.metric is not None
     assert (np.diff(sweep.metric.interval.mean) > 0).all()
     assert sweep.metric.status.startswith("no interior maximum: the best size, 64, is an end")
 
 
 def test_a_network_that_memorises_has_its_least_norm_at_the_largest_size(vision: ModuleType) -> None:
-    """After 6,000 steps, in the arm that had the larger norm at 1,500; accuracy says the opposite."""
-    (sweep,) = analysis.micro_batch_bias(vision.trainings(0.2, 6000, (0.5,), ("clipped",), range(2), [4, 64])).sweeps
+    """After 8,000 steps, where the order at 1,500 was the other; accuracy keeps it."""
+    (sweep,) = analysis.micro_batch_bias(vision.trainings(0.2, 8000, (0.5,), ("clipped",), range(2), [4, 64], 8)).sweeps
     assert sweep.norm.minimum.best == 64
     assert sweep.norm.status.startswith("not identified")
     assert sweep.metric is not None
@@ -133,9 +139,9 @@ def test_a_network_that_memorises_has_its_least_norm_at_the_largest_size(vision:
 
 
 def test_under_a_decaying_rate_small_sizes_keep_a_constant_bias(convex: ModuleType) -> None:
-    found = analysis.micro_batch_bias(convex.trainings(1.0, 100, 3000, range(4), [1, 2, 64]))
+    found = analysis.micro_batch_bias(convex.trainings(1.0, 100, 3000, range(4), [1, 2, 64], 40), can_memorise=False)
     one, two, whole = found.biases
-    assert one.status == two.status == ""
+    assert one.status == ""
     assert 0.2 < one.low < one.high < 0.3
     assert 0.06 < two.low < two.high < 0.12
     assert whole.status.startswith("not identified")
