@@ -61,6 +61,7 @@ def replay(
         Thresholds, coefficients and which steps are clipped, of the shape of ``norms``.
 
     Raises:
+        TypeError: if the rule is none.
         ValueError: if the shapes do not fit the rule or each other, a norm is negative, or the rule needs more than
             what is given.
 
@@ -69,6 +70,8 @@ def replay(
     >>> result.coefficients.tolist(), result.nonfinite, result.rate
     ([1.0, 1.0, 0.5], 1, 0.5)
     """
+    if not isinstance(rule, ClipRule):
+        raise TypeError(f"replay takes a rule such as clipping.autoclip(percentile=10); got {rule!r}.")
     values = np.asarray(norms, dtype=np.float64)
     if rule.scan is None:
         raise ValueError(NOT_DETERMINED.format(rule=rule, why=_why_not(rule)))

@@ -18,7 +18,7 @@ __all__ = ["draw", "numbers_csv", "save"]
 def save(
     figure: Figure,
     path: str | os.PathLike[str],
-    formats: Sequence[str] = ("pdf", "svg", "png"),
+    formats: str | Sequence[str] = ("pdf", "svg", "png"),
     style: str = "icml2024",
     column: str = "full",
 ) -> tuple[Path, ...]:
@@ -30,7 +30,7 @@ def save(
     Args:
         figure: any figure of the gallery.
         path: where to, without a suffix; folders are made.
-        formats: any of ``"pdf"``, ``"svg"``, ``"png"``.
+        formats: any of ``"pdf"``, ``"svg"``, ``"png"``, one or several.
         style: a venue or slide of tueplots, as in ``"icml2024"``, ``"neurips2024"`` or ``"beamer_moml"``.
         column: ``"full"`` or ``"half"`` text width.
 
@@ -42,6 +42,7 @@ def save(
         OSError: if a file cannot be written.
     """
     base = Path(path)
+    formats = (formats,) if isinstance(formats, str) else formats
     files = {f".{form}": draw(figure, form, style, column) for form in formats}
     if figure.source is not None:
         files[SUFFIX] = recipe_json(figure.source, base.parent, formats, style, column)

@@ -32,7 +32,8 @@ def check_optimizers(optimizer: object) -> tuple[torch.optim.Optimizer, ...]:
     for each in several:
         if not isinstance(each, torch.optim.Optimizer):
             raise TypeError(
-                f"optimizer must be a torch.optim.Optimizer, or several in a list; got {type(each).__name__}."
+                f"optimizer must be a torch.optim.Optimizer, or several in a list; got {type(each).__name__}. "
+                "The order is Recorder(model, optimizer, root)."
             )
         found.append(each)
     if not found:

@@ -98,15 +98,15 @@ def row_norms(matrix: Tensor) -> Tensor:
     one = in_one_piece(matrix.detach())
     if one.dtype in _HALF:
         one = one.float()
+    if not one.numel():
+        return torch.zeros(len(one), dtype=torch.float64)
     squares = np.zeros(len(one))
-    rows = np.empty(one.shape)
-    if one.numel():
-        kind = _KINDS[one.dtype]
-        rows = np.ndarray(one.shape, kind, _bytes(one.numel() * kind.itemsize).from_address(one.data_ptr()))
-        with np.errstate(all="ignore"):  # what overflows is computed again
-            for begin in range(0, one.shape[1], _ROW):
-                piece = rows[:, begin : begin + _ROW]
-                squares += np.vecdot(piece, piece)
+    kind = _KINDS[one.dtype]
+    rows = np.ndarray(one.shape, kind, _bytes(one.numel() * kind.itemsize).from_address(one.data_ptr()))
+    with np.errstate(all="ignore"):  # what overflows is computed again
+        for begin in range(0, one.shape[1], _ROW):
+            piece = rows[:, begin : begin + _ROW]
+            squares += np.vecdot(piece, piece)
     roots = np.sqrt(squares)
     bad = ~((squares > _TINY) & (squares < _HUGE))
     if bad.any():

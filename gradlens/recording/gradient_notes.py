@@ -93,7 +93,9 @@ class GradientNotes:
             if not self._warned:
                 self._warned = True
                 logger.warning(
-                    "gradlens found no gradient at step %d: was loss.backward() called before step()?", row.step
+                    "gradlens found no gradient at step %d: was loss.backward() called before step(), and no "
+                    "zero_grad() between them?",
+                    row.step,
                 )
             return
         taken = found.unscaled

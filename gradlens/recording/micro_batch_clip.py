@@ -146,7 +146,7 @@ class MicroBatchClip:
             A copy of the micro-batch's own gradient where ``plain``; nothing otherwise.
 
         Raises:
-            RuntimeError: if a pass before has gone through one of the losses.
+            RuntimeError: if it went through several losses, or another pass has gone through this one.
         """
         gradients = [plain_gradient(parameter) for parameter in self._parameters]
         present = [gradient for gradient in gradients if gradient is not None]
@@ -157,6 +157,11 @@ class MicroBatchClip:
             raise RuntimeError(
                 "two backward passes in one micro-batch, whose gradients cannot be told apart; compute each loss by "
                 "recorder.loss, and call backward once on it."
+            )
+        if len(notes) > 1:
+            raise RuntimeError(
+                f"one backward pass went through the losses of {len(notes)} micro-batches, whose gradients cannot be "
+                "told apart; call backward on each loss, or compute what belongs together in one recorder.loss."
             )
         for note in notes:
             note.clipped = True

@@ -38,6 +38,10 @@ class Plan:
     estimator: str
     etas: Sequence[float]
 
+    def __post_init__(self) -> None:
+        if isinstance(self.etas, str) or not isinstance(self.etas, Sequence):
+            raise TypeError(f"etas takes step sizes in a list, such as [0.01, 0.1]; got {self.etas!r}.")
+
     @property
     def schedules(self) -> dict[str, Schedule]:
         """The schedules by the names of their arguments."""

@@ -44,7 +44,7 @@ from gradlens.recording.probes import Probes
 from gradlens.recording.replayed_loss import first
 from gradlens.recording.row_finisher import RowFinisher
 from gradlens.recording.selection import Globs, Selection
-from gradlens.recording.step_hooks import StepHooks
+from gradlens.recording.step_hooks import StepHooks, warn_of_others
 from gradlens.recording.steps import Steps
 from gradlens.recording.storage import Storage
 from gradlens.recording.user_clip import CapturedClipping
@@ -182,6 +182,7 @@ class Recorder:
         elif clip is not None:
             clipper = Clipper(clip, [name for name, *_ in described], probes.device)
         self._captured: list[CapturedClipping] = []
+        self._closed = False
         self._storage: Storage | None = None
         self._run: str | None = None  # of the checkpoint; what a disabled recorder hands on
         ledger = None
@@ -349,8 +350,14 @@ class Recorder:
         return self._captured[-1]
 
     def attach(self) -> None:
-        """Hook into the optimizers' steps; done at construction."""
+        """Hook into the optimizers' steps; done at construction.
+
+        Raises:
+            RuntimeError: after :meth:`close`, from where on nothing would be recorded.
+        """
+        self._refuse_if_closed()
         if self._steps.hooks is None:
+            warn_of_others(self._optimizers)
             self._steps.hooks = StepHooks(self._optimizers, self._scaler, self._steps)
 
     def detach(self) -> None:
@@ -373,6 +380,7 @@ class Recorder:
         """
         if outcome not in ("finished", "stopped"):
             raise ValueError(f'close takes "finished" or "stopped"; got {outcome!r}.')
+        self._closed = True
         if self._storage is None or self._steps.ledger is None:
             self.detach()
             return
@@ -442,7 +450,16 @@ class Recorder:
         return self._steps.probes.skipped
 
     def __enter__(self) -> Self:
+        self._refuse_if_closed()
         return self
+
+    def _refuse_if_closed(self) -> None:
+        """A training that believes itself recorded and clipped would go on without."""
+        if self._closed:
+            raise RuntimeError(
+                "this recorder is closed: it would neither record nor clip. Keep one recorder around all epochs, or "
+                "make another, with resume=recorder.path to go on with the run."
+            )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -113,7 +113,9 @@ class RowFinisher:
         same = not left > 0 or not finite or abs(taken / left - 1) <= _SAME
         if same:
             norms.pop(_CLIPPED, None)
-        if row.get("clip_source") is not None:  # gradlens' own clip, of what the user's had left
+        if row.get("clip_source") is not None:  # gradlens' own clip, of what the training's own had left
+            if not same and finite:
+                self._clipped_twice(row, left)
             return same
         if declared:
             row["clip_source"] = "declared"
@@ -124,6 +126,18 @@ class RowFinisher:
             row["clip_coef"] = 1.0 if same else taken / left
             row["clipped"] = not same if threshold is None else left > threshold
         return same
+
+    def _clipped_twice(self, row: dict[str, Any], left: float) -> None:
+        """The row says what both clips did together."""
+        row["clip_coef"] = row[_CLIPPED] / left
+        row["clipped"] = bool(row.get("clipped")) or row[_CLIPPED] < left
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "gradlens: the training clips, or otherwise changes, its gradient itself before the rule of clip= "
+                "does. The rule sees what that leaves, so that a replay over grad_norm is not what it did; take one of "
+                "them out."
+            )
 
 
 def _same(left: float, taken: float) -> bool:

@@ -25,6 +25,7 @@ class Selection:
         kept: indices of the parameters that are kept in detail.
 
     Raises:
+        TypeError: for patterns that are no text.
         ValueError: if a pattern matches no parameter, or none is kept.
 
     >>> chosen = Selection(["encoder.weight", "encoder.bias", "head.weight"], "*.weight", (), {"enc": "encoder.*"})
@@ -36,6 +37,8 @@ class Selection:
     def __init__(
         self, names: Sequence[str], include: Globs, exclude: Globs, groups: Mapping[str, Globs] | None
     ) -> None:
+        if groups is not None and not isinstance(groups, Mapping):
+            raise TypeError(f'groups takes a mapping such as {{"encoder": "encoder.*"}}; got {type(groups).__name__}.')
         included, excluded = _matching(names, include, "include"), _matching(names, exclude, "exclude")
         self.kept = np.setdiff1d(included, excluded)
         if len(self.kept) == 0:
@@ -64,6 +67,8 @@ class Selection:
 
 def _matching(names: Sequence[str], globs: Globs, what: str) -> NDArray[np.int64]:
     found: set[int] = set()
+    if not isinstance(globs, str) and not (isinstance(globs, Sequence) and all(isinstance(g, str) for g in globs)):
+        raise TypeError(f'{what} takes a shell pattern such as "encoder.*", or several in a list; got {globs!r}.')
     for glob in (globs,) if isinstance(globs, str) else globs:
         here = {index for index, name in enumerate(names) if fnmatchcase(name, glob)}
         if not here:

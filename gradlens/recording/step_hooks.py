@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -17,6 +18,8 @@ import torch
 from gradlens.recording.closure import StepArguments, measure_first_evaluation
 from gradlens.recording.eager import not_compiled
 from gradlens.recording.loss_scaling import ScalerWatch
+
+logger = logging.getLogger("gradlens")
 
 
 class AroundSteps(Protocol):
@@ -128,3 +131,16 @@ class StepHooks:
         self._done.add(which)
         if len(self._done) == len(self._optimizers):
             self.end()
+
+
+def warn_of_others(optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """Say so where another recorder is attached already, of a notebook's cell that ran twice, say."""
+    for optimizer in optimizers:
+        hooks = optimizer._optimizer_step_pre_hooks.values()
+        if any(isinstance(getattr(hook, "__self__", None), StepHooks) for hook in hooks):
+            logger.warning(
+                "gradlens: this %s has a recorder already; both record, and both clip if they have a rule. Close the "
+                "other one first, by its close().",
+                type(optimizer).__name__,
+            )
+            return

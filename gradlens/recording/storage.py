@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlens.clipping import describe
 from gradlens.store import PATIENCE, RunWriter, open_run, written_to
 from gradlens.store.frames import NONE, MicroBatches
 
@@ -50,7 +51,12 @@ class Storage:
         if resume is None:
             self._writer = RunWriter.create(root, name, description, parameters, **self._options)
             return
-        open_run(resume)  # says so where it is no run
+        before = open_run(resume).clip  # says so where it is no run
+        if before != description.get("clip"):
+            logger.warning(
+                "gradlens: %s was recorded under %s, and goes on under %s; the run says the first.",
+                resume.name, describe(before), describe(description.get("clip")),
+            )  # fmt: skip
         if written_to(resume):
             logger.warning(
                 "gradlens: a living process writes to %s; both go on, and of a step that both write the newer counts.",

@@ -499,3 +499,10 @@ def test_sparse_gradients_stay_sparse(tmp_path: Path) -> None:
         assert table.weight.grad is not None
         assert table.weight.grad.is_sparse
         assert sorted(table.weight.grad.coalesce().indices()[0].tolist()) == [1, 7]
+
+
+def test_a_sum_of_losses_in_one_pass_is_refused(tmp_path: Path) -> None:
+    run = Applied(tmp_path, clipping.micro_batch())
+    with pytest.raises(RuntimeError, match=r"^one backward pass went through the losses of 2 micro-batches"):
+        (run.loss([3.0, 4.0], of=2) + run.loss([30.0, 40.0], of=2)).backward()
+    run.recorder.close()

@@ -233,4 +233,4 @@ def test_a_step_without_gradients_is_a_row_without_norms(tmp_path: Path, caplog:
     assert "grad_norm" not in frame
     assert frame["update_norm"].tolist() == [0.0]
     (record,) = caplog.records
-    assert "found no gradient at step 0: was loss.backward() called before step()?" in record.getMessage()
+    assert "found no gradient at step 0: was loss.backward() called before step(), and no" in record.getMessage()
