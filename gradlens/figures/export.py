@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from gradlens.figures.figure import Figure, Hexbin, Line, Points, Rule, Text
+from gradlens.figures.figure import Band, Figure, Hexbin, Line, Points, Rule, Text
 from gradlens.store import Disk
 
 
@@ -78,6 +78,10 @@ def _numbers(marks: Sequence[object]) -> Iterator[tuple[str, str, str, str]]:
                 faint = " (raw)" if isinstance(mark, Line) and mark.faint else ""
                 for x, y in zip(mark.x.tolist(), mark.y.tolist(), strict=True):
                     yield name + faint, mark.label, f"{x:.9g}", f"{y:.9g}"
+            case Band():
+                for side, heights in (("low", mark.low), ("high", mark.high)):
+                    for x, y in zip(mark.x.tolist(), heights.tolist(), strict=True):
+                        yield f"band ({side})", mark.label, f"{x:.9g}", f"{y:.9g}"
             case Rule():
                 at = f"{mark.at:.9g}"
                 yield "rule", mark.label, *((at, "") if mark.along == "x" else ("", at))

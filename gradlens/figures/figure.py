@@ -49,6 +49,17 @@ class Points:
 
 
 @dataclass(frozen=True, slots=True)
+class Band:
+    """The area between two curves over x, as of an interval; blank where an end is NaN."""
+
+    x: Floats
+    low: Floats
+    high: Floats
+    colour: str
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Hexbin:
     """Points counted in hexagons, white to ``colour``; limits and grid fix the lattice, so panels compare."""
 
@@ -78,7 +89,7 @@ class Text:
     text: str
 
 
-Mark = Line | Points | Hexbin | Rule | Text
+Mark = Line | Points | Band | Hexbin | Rule | Text
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure as Canvas
 from tueplots import bundles
 
-from gradlens.figures.figure import Figure, Hexbin, Line, Panel, Points, Rule, Text
+from gradlens.figures.figure import Band, Figure, Hexbin, Line, Panel, Points, Rule, Text
 from gradlens.figures.hexbin import hexagons
 from gradlens.figures.palette import blend, colour
 
@@ -105,7 +105,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
                     color=blend(mark.colour, 0.3) if mark.faint else colour(mark.colour),
                     linewidth=0.5 if mark.faint else 1.0,
                     linestyle="--" if mark.dashed else "-",
-                    label=mark.label or None,
+                    label=(mark.label or None) if not mark.faint else None,
                     rasterized=len(mark.x) > 20_000,
                 )
             case Points():
@@ -120,6 +120,8 @@ def _draw(axes: Axes, panel: Panel) -> None:
                     linewidths=0.6,
                     label=mark.label or None,
                 )
+            case Band():
+                axes.fill_between(mark.x, mark.low, mark.high, color=blend(mark.colour, 0.25), linewidth=0)
             case Hexbin():
                 _draw_hexbin(axes, mark)
             case Rule():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlens.figures.figure import Axis, Figure, Hexbin, Line, Panel, Points, Rule, Text
+from gradlens.figures.figure import Axis, Band, Figure, Hexbin, Line, Panel, Points, Rule, Text
 from gradlens.figures.hexbin import hexagons
 from gradlens.figures.palette import THEMES, blend, colour
 
@@ -60,6 +60,8 @@ def _panel(panel: Panel, place: str, theme: str) -> tuple[list[Trace], dict[str,
                 traces.append(_line(mark, theme))
             case Points():
                 traces.append(_points(mark, theme))
+            case Band():
+                traces.append(_band(mark, theme))
             case Hexbin():
                 traces += _hexbin(mark, theme)
             case Rule():
@@ -102,6 +104,22 @@ def _points(mark: Points, theme: str) -> Trace:
             "size": 3 if mark.marker == "dot" else 8,
             "symbol": "circle" if mark.marker == "dot" else "x-thin-open",
         },
+    }
+
+
+def _band(mark: Band, theme: str) -> Trace:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": packed(np.concatenate([mark.x, mark.x[::-1]])),
+        "y": packed(np.concatenate([mark.low, mark.high[::-1]])),
+        "fill": "toself",
+        "fillcolor": blend(mark.colour, 0.2, theme),
+        "opacity": 0.6,
+        "line": {"width": 0},
+        "name": html.escape(mark.label),
+        "hoverinfo": "skip",
+        "showlegend": False,
     }
 
 

@@ -1,6 +1,7 @@
 """The figures there are, each a function from results to a figure value."""
 
+from gradlens.figures.gallery.series import grouped_series, series
 from gradlens.figures.gallery.threshold_history import threshold_history
 from gradlens.figures.gallery.training_dynamics import training_dynamics
 
-__all__ = ["threshold_history", "training_dynamics"]
+__all__ = ["grouped_series", "series", "threshold_history", "training_dynamics"]
