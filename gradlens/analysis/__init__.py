@@ -1,10 +1,10 @@
 """Questions asked of recorded runs: arrays in, frozen results out, a sentence where the data cannot answer."""
 
-from gradlens.analysis.clocks import CLOCKS, clocks
+from gradlens.analysis.clocks import CLOCKS, clocks, reach, span, steps_shown
 from gradlens.analysis.noise_scale import NoiseScale, noise_scale
 from gradlens.analysis.norm_smoothness import NormSmoothness, Phase, norm_smoothness
 from gradlens.analysis.placebo import Placebo, constant_curvature
-from gradlens.analysis.summary import Summary, summarize
+from gradlens.analysis.summary import Summary, relative, summarize
 from gradlens.analysis.thresholds import COUNTERFACTUAL, Thresholds, thresholds
 from gradlens.analysis.traces import Detail, Spread, Trace, spread, trace
 
@@ -24,7 +24,11 @@ __all__ = [
     "constant_curvature",
     "noise_scale",
     "norm_smoothness",
+    "reach",
+    "relative",
+    "span",
     "spread",
+    "steps_shown",
     "summarize",
     "thresholds",
     "trace",

@@ -54,6 +54,39 @@ def steps_between(run: Run, clock: str, window: tuple[float, float]) -> tuple[in
     return int(np.ceil(first)), int(np.floor(last))
 
 
+def span(run: Run, clock: str = STEP) -> tuple[float, float]:
+    """Where a run begins and ends on a clock; (0, 0) without rows, or without the clock."""
+    if clock not in run.columns:
+        return 0.0, 0.0
+    if clock == STEP and TIME in run.columns:
+        ends = _anchors(run, TIME)[0][[0, -1]] if len(run.pyramid(TIME)) else np.empty(0)
+    elif clock == STEP:
+        ends = np.asarray(run.series(STEP)[0][[0, -1]], dtype=np.float64)
+    else:
+        ends = _anchors(run, clock)[1]
+    return (float(ends[0]), float(ends[-1])) if len(ends) else (0.0, 0.0)
+
+
+def reach(spans: Sequence[tuple[float, float]], window: tuple[float, float] | None, share: float) -> float | None:
+    """The x up to which to draw where only a share of what is shown shall be; None for all of it.
+
+    >>> reach([(0.0, 100.0)], None, 1.0), reach([(0.0, 100.0), (50.0, 200.0)], None, 0.5)
+    (None, 100.0)
+    """
+    if share >= 1 or not spans:
+        return None
+    low, high = window or (min(each[0] for each in spans), max(each[1] for each in spans))
+    return low + max(0.0, share) * (high - low)
+
+
+def steps_shown(run: Run, clock: str, window: tuple[float, float] | None, until: float | None) -> tuple[int, int] | None:
+    """First and last step that are drawn of a run; None for all."""
+    if window is None and until is None:
+        return None
+    low, high = window or span(run, clock)
+    return steps_between(run, clock, (low, high if until is None else min(high, until)))
+
+
 def _anchors(run: Run, clock: str) -> tuple[Floats, Floats]:
     """(k,) steps and what the clock said there, neither of them ever falling."""
     blocks = run.pyramid(clock)

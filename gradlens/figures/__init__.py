@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from gradlens.figures.export import save
 from gradlens.figures.figure import Figure
-from gradlens.figures.gallery import threshold_history, training_dynamics
+from gradlens.figures.gallery import grouped_series, norm_clouds, series, threshold_history, training_dynamics
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["Figure", "save", "threshold_history", "to_plotly", "training_dynamics"]
+__all__ = [
+    "Figure",
+    "grouped_series",
+    "norm_clouds",
+    "save",
+    "series",
+    "threshold_history",
+    "to_plotly",
+    "training_dynamics",
+]
 
 
 def to_plotly(figure: Figure, theme: str = "light") -> go.Figure:

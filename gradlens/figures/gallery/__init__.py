@@ -2,6 +2,6 @@
 
 from gradlens.figures.gallery.series import grouped_series, series
 from gradlens.figures.gallery.threshold_history import threshold_history
-from gradlens.figures.gallery.training_dynamics import training_dynamics
+from gradlens.figures.gallery.training_dynamics import norm_clouds, training_dynamics
 
-__all__ = ["grouped_series", "series", "threshold_history", "training_dynamics"]
+__all__ = ["grouped_series", "norm_clouds", "series", "threshold_history", "training_dynamics"]
