@@ -6,11 +6,12 @@ import logging
 import os
 from collections.abc import Mapping
 
-from dash import Dash, Input, Output
+from dash import Dash, Input, Output, State
 from flask import Response
 from werkzeug.exceptions import HTTPException
 
 from gradlens_app import frame, layout
+from gradlens_app.body import body
 from gradlens_app.data import Data
 from gradlens_app.exports import add_exports
 from gradlens_app.page import Page
@@ -81,15 +82,17 @@ def create_app(
 
 
 def _add_pages(app: Dash, data: Data, pages: Mapping[str, Page], prefix: str) -> None:
-    @app.callback(Output("page", "children"), Input("address", "pathname"), Input("there", "data"))
-    def show(path: str | None, _there: bool | None) -> object:
+    @app.callback(
+        Output("page", "children"), Input("address", "pathname"), Input("there", "data"), State("address", "search")
+    )
+    def show(path: str | None, _there: bool | None, search: str | None) -> object:
         page = pages.get(frame.bare(app, path))
         listing = data.listing()
         if page is None:
             return layout.missing_page(prefix)
         if not listing.entries:
             return layout.empty_root(data.name, listing.problems)
-        return page.body(data) if page.body is not None else frame.body(page, data)
+        return page.body(data) if page.body is not None else body(page, data, path or "/", search or "")
 
 
 def _add_error_pages(app: Dash) -> None:

@@ -61,14 +61,21 @@ def card(chart: Chart) -> html.Section:
                 className="plot waiting",
                 tabIndex=0 if chart.curves else -1,
                 role="group",
-                **accessible_name(f"{chart.title}, chart; its numbers are in the table below"),
-                **{"data-curves": "yes" if chart.curves else "no"},
+                **accessible_name(
+                    f"{chart.title}, chart; its numbers are in the table below",
+                    data_curves="yes" if chart.curves else "no",
+                ),
             ),
             html.P("", id=part("foot", name), className="foot"),
+            dcc.Store(id=part("asked", name)),
             html.Details(
                 [
-                    html.Summary("Numbers", id=part("open", name), n_clicks=0,
-                                 **accessible_name(f"{chart.title}: numbers as a table")),  # fmt: skip
+                    html.Summary(
+                        "Numbers",
+                        id=part("open", name),
+                        n_clicks=0,
+                        **accessible_name(f"{chart.title}: numbers as a table"),
+                    ),
                     html.Div(id=part("table", name), className="numbers"),
                 ],
                 className="behind",
@@ -134,8 +141,7 @@ def _tools(chart: Chart) -> list[Any]:
             id=part("flip", f"{chart.name}:{axis}"),
             type="button",
             className="tool flip",
-            **accessible_name(f"{chart.title}: logarithmic {axis} axis"),
-            **{"aria-pressed": "true" if on else "false"},
+            **accessible_name(f"{chart.title}: logarithmic {axis} axis", aria_pressed="true" if on else "false"),
         )
         for axis, on in (zip("xy", chart.log, strict=True) if chart.log is not None else ())
     ]
@@ -144,12 +150,12 @@ def _tools(chart: Chart) -> list[Any]:
             form.upper(),
             href="#",
             className="tool save",
-            download=True,
-            **{"data-chart": chart.name, "data-form": form},
-            **accessible_name(f"{chart.title} as {form.upper()}"),
+            download="",
+            **accessible_name(f"{chart.title} as {form.upper()}", data_chart=chart.name, data_form=form),
         )
         for form in FORMS
     ]
-    full = html.Button("⤢", type="button", className="tool full", title="Full screen",
-                       **accessible_name(f"{chart.title}: full screen"))  # fmt: skip
+    full = html.Button(
+        "⤢", type="button", className="tool full", title="Full screen", **accessible_name(f"{chart.title}: full screen")
+    )
     return [*flips, *saves, full]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -47,19 +47,19 @@ class Slider:
         """What its component shows of a view."""
         return self.read(view)
 
-    def show(self) -> Any:
-        """Its component."""
+    def show(self, now: Mapping[str, Any]) -> Any:
+        """Its component, with the properties it has now."""
         return dmc.Slider(
             id={"type": "slider", "name": self.name},
             min=0,
             max=self.most,
-            value=self.default,
             step=self.step,
             label={"function": "withUnit", "options": {"unit": self.unit}},
             updatemode="drag" if self.drag else "mouseup",
             size="sm",
             thumbLabel=self.label,
             className="slider",
+            **now,
         )
 
 
@@ -108,12 +108,11 @@ class Choice:
         options = self.options(runs) if callable(self.options) else self.options
         return [{"value": value, "label": text} for value, text in options]
 
-    def show(self) -> Any:
-        """Its component."""
+    def show(self, now: Mapping[str, Any]) -> Any:
+        """Its component, with the properties it has now."""
         made = dmc.MultiSelect if self.several else dmc.Select
         return made(
             id={"type": "choice", "name": self.name},
-            data=[] if callable(self.options) else self.data(()),
             placeholder=self.placeholder,
             searchable=True,
             clearable=self.several or not self.default,
@@ -122,6 +121,7 @@ class Choice:
             className="choice several" if self.several else "choice",
             size="xs",
             **({"maxValues": self.most, "hidePickedOptions": True} if self.several else {"allowDeselect": False}),
+            **now,
             **accessible_name(self.label),
         )
 
@@ -129,9 +129,9 @@ class Choice:
 Control: TypeAlias = Slider | Choice
 
 
-def shown(control: Control) -> html.Div:
-    """A control with its label."""
-    return html.Div([html.Span(control.label, className="control-label"), control.show()], className="control")
+def shown(control: Control, now: Mapping[str, Any]) -> html.Div:
+    """A control with its label, and the properties it has now."""
+    return html.Div([html.Span(control.label, className="control-label"), control.show(now)], className="control")
 
 
 def as_text(value: Any) -> str:

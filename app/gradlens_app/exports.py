@@ -11,7 +11,7 @@ from gradlens.figures.export import draw, numbers_csv
 from gradlens.figures.figure import Figure
 from gradlens_app.chart import FORMS
 from gradlens_app.data import Data
-from gradlens_app.frame import drawn, look
+from gradlens_app.looking import drawn, look
 from gradlens_app.page import Page, whole
 from gradlens_app.view import MOST_FIELDS, View, ViewError
 

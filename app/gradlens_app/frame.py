@@ -3,130 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from typing import Any
 
-import dash_mantine_components as dmc
-from dash import ALL, MATCH, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash import ALL, MATCH, ClientsideFunction, Dash, Input, Output, State, no_update
+from dash.exceptions import PreventUpdate
 
-from gradlens.figures.figure import Axis, Figure, Panel, Text
 from gradlens.figures.table import table as table_of
 from gradlens_app import chart as charts
 from gradlens_app import layout
-from gradlens_app.controls import Choice, as_text, shown
-from gradlens_app.data import Data, Entry
-from gradlens_app.names import accessible_name, colours, labels, options, swatch
-from gradlens_app.page import Answer, Chart, Page, Words
+from gradlens_app.body import controls_of, legend_of, notes_of
+from gradlens_app.data import Data
+from gradlens_app.looking import drawn, look, words
+from gradlens_app.page import Chart, Page
 from gradlens_app.view import View, ViewError
-
-logger = logging.getLogger(__name__)
-
-AGAIN_MS = 200
-NONE_CHOSEN = "No run is chosen. Choose one or more above, or on the Runs page."
-CHOSEN_FOR_YOU = "The address names no runs; these were chosen for you."
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What an address comes to: the runs, the view, and what a page answers."""
-
-    entries: tuple[Entry, ...]
-    view: View
-    answer: Answer
-
-
-def look(page: Page, data: Data, search: str, until: float | None = None) -> Shown:
-    """What a page shows at an address; a wrong address, or a run that is gone, is met with a sentence."""
-    try:
-        view = View.parse(search)
-        if until is not None:
-            view = View.of({**view.given, "until": f"{until:g}"})
-        entries, note = _chosen(page, data, view)
-        if not entries or page.answer is None:
-            return Shown((), view, Answer(notes=(note or NONE_CHOSEN,)))
-        answer = page.answer(data, entries, view)
-    except ViewError as error:
-        return Shown((), View(), Answer(notes=(str(error),)))
-    notes = ((note,) if note else ()) + answer.notes
-    return Shown(entries, view, replace(answer, notes=notes))
-
-
-def _chosen(page: Page, data: Data, view: View) -> tuple[tuple[Entry, ...], str]:
-    if view.keys is None:
-        listed = data.listing().entries
-        return (page.choose(listed) if page.choose else listed[: page.most]), CHOSEN_FOR_YOU
-    note = "" if len(view.keys) <= page.most else (
-        f"The address names {len(view.keys)} runs; the first {page.most} are shown."
-    )  # fmt: skip
-    return data.find(view.keys[: page.most]), note
-
-
-def body(page: Page, data: Data) -> html.Div:
-    """A page of charts before it knows what to show."""
-    picker = dmc.MultiSelect(
-        id={"type": "choice", "name": "runs"},
-        data=options(data.listing().entries),
-        placeholder="Choose runs",
-        searchable=True,
-        clearable=False,
-        hidePickedOptions=True,
-        maxValues=page.most,
-        limit=200,
-        nothingFoundMessage="No run of this name",
-        className="picker",
-        size="xs",
-        comboboxProps={"shadow": "none", "width": 420, "position": "bottom-end"},
-        **accessible_name("Runs shown"),
-    )
-    bars = [control for control in page.controls if not getattr(control, "drag", False)]
-    drags = [control for control in page.controls if getattr(control, "drag", False)]
-    return html.Div(
-        [
-            dcc.Store(id="view"),
-            dcc.Store(id="names", data=None),
-            dcc.Store(id="told", data={}),
-            dcc.Interval(id="again", interval=AGAIN_MS, disabled=True),
-            html.Div(
-                [
-                    html.Div([html.H1(page.title), html.P(page.question, className="lead")]),
-                    html.Div([picker, _export_menu()], className="push head-tools"),
-                ],
-                className="page-head",
-            ),
-            html.Div(
-                [html.Div(id="legend", className="legends"), html.Div([shown(c) for c in bars], className="bar")],
-                className="toolbar",
-            ),
-            html.Div(id="zoomed", className="range hidden", children=[
-                html.Span("", id="zoom-text", role="status"),
-                html.Button("Show all", id="zoom-out", className="button", type="button"),
-            ]),
-            html.Div(id="notes", role="status"),
-            html.Div(id="problems"),
-            html.Div([html.Div(className="tile") for _ in range(4)], id="tiles", className="tiles"),
-            html.Div([html.Div(className="card waiting-card") for _ in range(4)], id="charts", className="cards"),
-            *(html.Div([shown(control)], className="grow") for control in drags),
-            html.P("", id="caption", className="caption"),
-        ]
-    )  # fmt: skip
-
-
-def _export_menu() -> dmc.Menu:
-    items = [
-        dmc.MenuItem(
-            form.upper() + (", the numbers drawn" if form == "csv" else ""),
-            href="#",
-            className="save",
-            **{"data-chart": "", "data-form": form},
-        )
-        for form in charts.FORMS
-    ]
-    button = html.Button("Export figure", className="button strong", type="button")
-    return dmc.Menu(
-        [dmc.MenuTarget(button), dmc.MenuDropdown(items)], shadow="none", position="bottom-end", keepMounted=True
-    )
 
 
 def connect(app: Dash, data: Data, pages: Mapping[str, Page]) -> None:
@@ -152,7 +42,10 @@ def _connect_look(app: Dash, data: Data, pages: Mapping[str, Page]) -> None:
         Input("address", "search"),
         Input("cursor", "data"),
         State("address", "pathname"),
+        State("view", "data"),
         State("names", "data"),
+        State("told", "data"),
+        State({"type": "choice", "name": ALL}, "data"),
         State({"type": "choice", "name": ALL}, "id"),
         State({"type": "slider", "name": ALL}, "id"),
     )
@@ -160,31 +53,38 @@ def _connect_look(app: Dash, data: Data, pages: Mapping[str, Page]) -> None:
         search: str | None,
         cursor: str | None,
         path: str | None,
+        view: dict[str, Any] | None,
         names: list[str] | None,
+        told: dict[str, str],
+        offered: list[object],
         choices: list[dict[str, str]],
         sliders: list[dict[str, str]],
     ) -> tuple[object, ...]:
         page = pages.get(bare(app, path))
-        if page is None or page.answer is None:
-            return (*(no_update,) * 5, [no_update] * len(choices), [no_update] * len(choices),
-                    [no_update] * len(sliders), no_update)  # fmt: skip
+        wanted = {"search": search or "", "path": path, "cursor": cursor}
+        if page is None or page.answer is None or view == wanted:
+            raise PreventUpdate
         found = look(page, data, search or "")
-        runs = [entry.run for entry in found.entries]
-        values = {control.name: control.value(found.view) for control in page.controls}
-        values["runs"] = [entry.key for entry in found.entries]
-        data_of = {c.name: c.data(runs) for c in page.controls if isinstance(c, Choice)}
-        data_of["runs"] = options(data.listing().entries)
-        wanted = [chart.name for chart in found.answer.charts]
+        state = controls_of(page, data, found)
+        charted = [chart.name for chart in found.answer.charts]
+
+        def moved(place: dict[str, str]) -> Any:
+            name = place["name"]
+            return no_update if state.told[name] == told.get(name) else state.values[name]
+
         return (
-            _legend(found.entries, found.view),
-            [html.P(note, className="note") for note in found.answer.notes],
-            no_update if wanted == names else [charts.card(chart) for chart in found.answer.charts],
+            legend_of(found.entries),
+            notes_of(found),
+            no_update if charted == names else [charts.card(chart) for chart in found.answer.charts],
+            charted,
+            state.told,
+            [
+                no_update if state.options[place["name"]] == known else state.options[place["name"]]
+                for place, known in zip(choices, offered, strict=True)
+            ],
+            [moved(place) for place in choices],
+            [moved(place) for place in sliders],
             wanted,
-            {name: as_text(value) for name, value in values.items()},
-            [data_of[each["name"]] for each in choices],
-            [values[each["name"]] for each in choices],
-            no_update_all(sliders) if ctx.triggered_id == "cursor" else [values[each["name"]] for each in sliders],
-            {"search": search or "", "path": path, "cursor": cursor},
         )
 
 
@@ -204,22 +104,6 @@ def _connect_words(app: Dash, data: Data, pages: Mapping[str, Page]) -> None:
         said = words(look(page, data, view["search"]).answer)
         tiles = [layout.tile(tile) for tile in said.tiles]
         return tiles, layout.problem_panel(said.problems), said.caption, not said.unfinished
-
-
-def no_update_all(places: Sequence[object]) -> list[Any]:
-    """For every place of a pattern, that it stays as it is."""
-    return [no_update] * len(places)
-
-
-def _legend(entries: Sequence[Entry], view: View) -> list[Any]:
-    runs = [entry.run for entry in entries]
-    if not runs:
-        return []
-    swatches = [
-        (swatch(role), text, f"{run.name}: {run.run_id}")
-        for run, text, role in zip(runs, labels(runs), colours(entries), strict=True)
-    ]
-    return charts.legend(swatches)
 
 
 def _connect_charts(app: Dash, data: Data, pages: Mapping[str, Page]) -> None:
@@ -253,14 +137,14 @@ def _connect_charts(app: Dash, data: Data, pages: Mapping[str, Page]) -> None:
 
     @app.callback(
         Output({"type": "table", "name": MATCH}, "children"),
-        Input({"type": "open", "name": MATCH}, "n_clicks"),
-        Input("view", "data"),
+        Input({"type": "asked", "name": MATCH}, "data"),
+        State("view", "data"),
         State("until", "data"),
         State({"type": "panel", "name": MATCH}, "id"),
         prevent_initial_call=True,
     )
-    def tabulate(clicks: int | None, view: dict[str, Any] | None, until: float | None, place: dict[str, str]) -> Any:
-        found = _chart(app, data, pages, view, until, place["name"]) if (clicks or 0) % 2 else None
+    def tabulate(asked: str | None, view: dict[str, Any] | None, until: float | None, place: dict[str, str]) -> Any:
+        found = _chart(app, data, pages, view, until, place["name"]) if asked else None
         return no_update if found is None else charts.table(table_of(drawn(found[0]).panels[0]))
 
 
@@ -274,25 +158,6 @@ def _chart(
     found = look(page, data, view["search"], until)
     chart = next((chart for chart in found.answer.charts if chart.name == name), None)
     return None if chart is None else (chart, found.view)
-
-
-def drawn(chart: Chart) -> Figure:
-    """A chart's figure; where it cannot be drawn, the sentence that says so: the others are drawn all the same."""
-    try:
-        return chart.draw()
-    except Exception:  # files of any content may be there
-        logger.exception("the chart %s cannot be drawn", chart.name)
-        sentence = "This cannot be drawn: what was recorded is not what it should be. The terminal of gradlens says more."
-        return Figure(chart.name, (Panel(chart.title, "", Axis(""), Axis(""), (Text(sentence),)),), sentence, 1)
-
-
-def words(answer: Answer) -> Words:
-    """What a page says beside its charts; where that fails, that it does."""
-    try:
-        return answer.words()
-    except Exception:  # as above
-        logger.exception("a page's numbers cannot be computed")
-        return Words(problems=("The numbers of this page cannot be computed; the terminal of gradlens says more.",))
 
 
 def _connect_poll(app: Dash, data: Data) -> None:
@@ -323,8 +188,8 @@ def _connect_poll(app: Dash, data: Data) -> None:
 def _connect_browser(app: Dash) -> None:
     """What the browser does by itself: see ``assets/gradlens.js``."""
 
-    def ours(name: str, *arguments: Any, **options: Any) -> None:
-        app.clientside_callback(ClientsideFunction("gradlens", name), *arguments, **options)
+    def ours(name: str, *arguments: Any, **named: Any) -> None:
+        app.clientside_callback(ClientsideFunction("gradlens", name), *arguments, **named)
 
     ours(
         "theme",
@@ -343,14 +208,27 @@ def _connect_browser(app: Dash) -> None:
         State("told", "data"),
         prevent_initial_call=True,
     )
-    ours("zoom", Output("go", "search", allow_duplicate=True), Input({"type": "panel", "name": ALL}, "relayoutData"),
-         prevent_initial_call=True)  # fmt: skip
-    ours("unzoom", Output("go", "search", allow_duplicate=True), Input("zoom-out", "n_clicks"),
-         prevent_initial_call=True)  # fmt: skip
-    ours("flip", Output("go", "search", allow_duplicate=True), Input({"type": "flip", "name": ALL}, "n_clicks"),
-         prevent_initial_call=True)  # fmt: skip
-    ours("pause", Output("go", "search", allow_duplicate=True), Input("live-switch", "n_clicks"),
-         prevent_initial_call=True)  # fmt: skip
+    ours(
+        "zoom",
+        Output("go", "search", allow_duplicate=True),
+        Input({"type": "panel", "name": ALL}, "relayoutData"),
+        prevent_initial_call=True,
+    )
+    ours(
+        "unzoom", Output("go", "search", allow_duplicate=True), Input("zoom-out", "n_clicks"), prevent_initial_call=True
+    )
+    ours(
+        "flip",
+        Output("go", "search", allow_duplicate=True),
+        Input({"type": "flip", "name": ALL}, "n_clicks"),
+        prevent_initial_call=True,
+    )
+    ours(
+        "pause",
+        Output("go", "search", allow_duplicate=True),
+        Input("live-switch", "n_clicks"),
+        prevent_initial_call=True,
+    )
     ours(
         "address",
         Output({"type": "rail", "path": ALL}, "href"),
@@ -363,12 +241,23 @@ def _connect_browser(app: Dash) -> None:
         State("prefix", "data"),
     )
     ours("zoomed", Output("zoomed", "className"), Output("zoom-text", "children"), Input("view", "data"))
+    ours(
+        "tabled",
+        Output({"type": "asked", "name": MATCH}, "data"),
+        Input({"type": "open", "name": MATCH}, "n_clicks"),
+        Input({"type": "foot", "name": MATCH}, "children"),
+        prevent_initial_call=True,
+    )
     ours("told", Output("chosen", "data"), Input("told", "data"))
-    ours("until", Output("until", "data"), Input({"type": "slider", "name": ALL}, "value"),
-         State({"type": "slider", "name": ALL}, "id"))  # fmt: skip
+    ours(
+        "until",
+        Output("until", "data"),
+        Input({"type": "slider", "name": ALL}, "value"),
+        State({"type": "slider", "name": ALL}, "id"),
+    )
 
 
 def bare(app: Dash, path: str | None) -> str:
     """The path of an address without what every address begins with, nor a slash at its end."""
-    stripped = app.strip_relative_path(path or "/") if (path or "").startswith(app.config.requests_pathname_prefix) else ""
-    return "/" + (stripped or "").strip("/")
+    prefix = app.config.requests_pathname_prefix
+    return "/" + (path or "/").removeprefix(prefix.rstrip("/")).strip("/")

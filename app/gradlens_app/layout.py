@@ -62,10 +62,19 @@ def frame(root_name: str, pages: Sequence[Page], prefix: str, *, there: bool) ->
                     html.Span(root_name, className="tag", title="the folder of runs"),
                     html.Span("", id="run-count", className="quiet"),
                     html.Span(className="push"),
-                    html.Button("live", id="live-switch", className="button live", type="button",
-                                title="read anew every 2 s what has been recorded"),  # fmt: skip
-                    html.Button("Copy link", className="button copy", type="button",
-                                title="an address that holds everything that is shown"),  # fmt: skip
+                    html.Button(
+                        "live",
+                        id="live-switch",
+                        className="button live",
+                        type="button",
+                        title="read anew every 2 s what has been recorded",
+                    ),
+                    html.Button(
+                        "Copy link",
+                        className="button copy",
+                        type="button",
+                        title="an address that holds everything that is shown",
+                    ),
                     html.Button("Dark theme", id="theme-switch", className="button", type="button"),
                 ],
             ),

@@ -46,6 +46,10 @@ def swatch(role: str) -> str:
     return f"swatch {role}{' dashed' if dashed(role) else ''}"
 
 
-def accessible_name(text: str) -> dict[str, Any]:
-    """The attribute that names an element to a screen reader."""
-    return {"aria-label": text}
+def accessible_name(text: str, **attributes: str) -> dict[str, Any]:
+    """The attribute that names an element to a screen reader, and others whose names hold a hyphen.
+
+    >>> accessible_name("Close", aria_pressed="true", data_chart="loss")
+    {'aria-label': 'Close', 'aria-pressed': 'true', 'data-chart': 'loss'}
+    """
+    return {"aria-label": text} | {name.replace("_", "-"): value for name, value in attributes.items()}

@@ -1,4 +1,4 @@
-"""Answers as bytes: small ones, and the same bytes to the same request for as long as nothing it is about has changed."""
+"""Answers as bytes: small ones, and the same to the same request while nothing that it is about has changed."""
 
 from __future__ import annotations
 

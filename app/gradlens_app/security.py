@@ -163,7 +163,9 @@ class Gate:
             sentence = "This dashboard asks for a token: open the address that gradlens printed when it started."
             return self._plain(start_response, "401 Unauthorized", sentence)
         cookie = f"{COOKIE}={self._token}; Path={self._prefix}; HttpOnly; SameSite=Strict"
-        return self._plain(start_response, "303 See Other", "Go on.", ("Location", self._prefix), ("Set-Cookie", cookie))
+        return self._plain(
+            start_response, "303 See Other", "Go on.", ("Location", self._prefix), ("Set-Cookie", cookie)
+        )
 
 
 def _refusal(environ: WSGIEnvironment, hosts: frozenset[str], *, numeric: bool) -> tuple[str, str] | None:

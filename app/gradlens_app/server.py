@@ -49,7 +49,7 @@ def serve(
         check_token(token)
     elif not is_loopback(host):
         raise ValueError(
-            f"host expects a loopback address, as in 127.0.0.1; got {host!r}. Other machines would reach the dashboard: "
+            f"host expects a loopback address, as in 127.0.0.1; got {host!r}. Other machines would reach it: "
             f"give a token too, or leave it here and run on the other machine: "
             f"ssh -L {port}:127.0.0.1:{port} user@machine"
         )

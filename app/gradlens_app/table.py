@@ -19,7 +19,7 @@ from gradlens_app.runs_said import status_of
 from gradlens_app.shared import config_names
 
 # The cell formatters below are Dash AG Grid expressions, interpreted without eval.
-_THREE = "params.value == null ? '–' : d3.format(Math.abs(params.value) < 0.001 ? '.3g' : ',.3r')(params.value)"
+_THREE = "params.value == null ? '–' : d3.format(Math.abs(params.value) < 1e-3 ? '.3g' : ',.3r')(params.value)"
 _SHARE = "params.value == null ? '–' : d3.format('.1f')(params.value * 100) + ' %'"
 _COUNT = "params.value == null ? '–' : d3.format(',')(params.value)"
 _CHANGE = "params.value == null ? '–' : d3.format('+.1f')(params.value * 100) + ' %'"
@@ -37,7 +37,8 @@ _GRID_THEME = """themeQuartz.withParams({
     backgroundColor: 'var(--card)', foregroundColor: 'var(--ink)', headerTextColor: 'var(--muted)',
     headerBackgroundColor: 'var(--card)', borderColor: 'var(--line)', accentColor: 'var(--accent)',
     fontFamily: 'inherit', fontSize: 13, headerFontSize: 12, headerFontWeight: 500, wrapperBorderRadius: 8,
-    rowHoverColor: 'var(--hover)', selectedRowBackgroundColor: 'var(--chosen)', columnBorder: false, spacing: 6, iconSize: 13,
+    rowHoverColor: 'var(--hover)', selectedRowBackgroundColor: 'var(--chosen)', columnBorder: false, spacing: 6,
+    iconSize: 13,
     cellHorizontalPaddingScale: 0.5, popupShadow: 'none', cardShadow: 'none', menuBackgroundColor: 'var(--card)'
 })"""
 _FEW = 40
@@ -144,13 +145,21 @@ def _columns(names: Sequence[str], *, compared: bool) -> list[dict[str, Any]]:
     for field, title, formatter, meaning in _NUMBERS:
         numbers.append(number(field, title, formatter, meaning))
         if compared and field in _COMPARED:
-            numbers.append(number(f"{field} change", f"Δ {title}", _CHANGE, f"{meaning}; over the baseline's, less one"))
+            numbers.append(
+                number(f"{field} change", f"Δ {title}", _CHANGE, f"{meaning}; over the baseline's, less one")
+            )
     config = [
         {"field": _field(name), "headerName": name, "headerTooltip": "from the run's config", "cellClass": "number"}
         for name in names
     ]
-    name = {"field": "name", "headerName": "name", "pinned": "left", "tooltipField": "name", "maxWidth": 260,
-            "cellClass": {"function": "'with-swatch run-' + params.data.colour"}}  # fmt: skip
+    name = {
+        "field": "name",
+        "headerName": "name",
+        "pinned": "left",
+        "tooltipField": "name",
+        "maxWidth": 260,
+        "cellClass": {"function": "'with-swatch run-' + params.data.colour"},
+    }
     return [
         name,
         {"field": "status", "headerName": "status"},

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote
 
-from gradlens.analysis import CLOCKS
+from gradlens.schema import CLOCKS
 
 MOST_RUNS = 100
 MOST_FIELDS = 40

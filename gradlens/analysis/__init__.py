@@ -1,6 +1,6 @@
 """Questions asked of recorded runs: arrays in, frozen results out, a sentence where the data cannot answer."""
 
-from gradlens.analysis.clocks import CLOCKS, clocks, reach, span, steps_shown
+from gradlens.analysis.clocks import clocks, reach, span, steps_shown
 from gradlens.analysis.noise_scale import NoiseScale, noise_scale
 from gradlens.analysis.norm_smoothness import NormSmoothness, Phase, norm_smoothness
 from gradlens.analysis.placebo import Placebo, constant_curvature
@@ -9,7 +9,6 @@ from gradlens.analysis.thresholds import COUNTERFACTUAL, Thresholds, thresholds
 from gradlens.analysis.traces import Detail, Spread, Trace, spread, trace
 
 __all__ = [
-    "CLOCKS",
     "COUNTERFACTUAL",
     "Detail",
     "NoiseScale",

@@ -79,7 +79,9 @@ def reach(spans: Sequence[tuple[float, float]], window: tuple[float, float] | No
     return low + max(0.0, share) * (high - low)
 
 
-def steps_shown(run: Run, clock: str, window: tuple[float, float] | None, until: float | None) -> tuple[int, int] | None:
+def steps_shown(
+    run: Run, clock: str, window: tuple[float, float] | None, until: float | None
+) -> tuple[int, int] | None:
     """First and last step that are drawn of a run; None for all."""
     if window is None and until is None:
         return None

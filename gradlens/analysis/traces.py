@@ -1,8 +1,8 @@
 """A series of a run as it can be drawn at any zoom, at a cost that hardly grows with the run's length.
 
-From afar a series is read from its pyramid, whose blocks of 256 steps know their smallest, largest and mean value; close
-up, from the recorded values themselves. Either way no spike is lost, and a moving average is the same curve at every
-zoom.
+From afar a series is read from its pyramid, whose blocks of 256 steps know their smallest, largest and mean value;
+close up, from the recorded values themselves. Either way no spike is lost, and a moving average is the same curve at
+every zoom.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def trace(
     Args:
         run: the run.
         name: of the series.
-        clock: ``"step"``, or a series that counts up along the run: see :data:`gradlens.analysis.CLOCKS`.
+        clock: ``"step"``, or a series that counts up along the run: see :data:`gradlens.schema.CLOCKS`.
         window: first and last x; all if None.
         detail: how closely to look; as closely as for one curve if None.
         smoothing: span of the average as a share of the series, 0 for none.

@@ -11,7 +11,9 @@ from pathlib import Path
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verb."""
     parser = verbs.add_parser("show", help="browse runs in the dashboard")
-    parser.add_argument("roots", nargs="*", type=Path, metavar="root", help="folder of runs; several are shown together")
+    parser.add_argument(
+        "roots", nargs="*", type=Path, metavar="root", help="folder of runs; several are shown together"
+    )
     parser.add_argument("--logdir", type=Path, action="append", default=[], help="the same as root")
     add_server_options(parser)
     parser.set_defaults(run=run, parser=parser)

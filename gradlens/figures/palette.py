@@ -78,10 +78,10 @@ def run_colours(runs: Sequence[Run]) -> tuple[str, ...]:
 
 
 def stable_colours(places: Sequence[int], clipped: Sequence[bool]) -> tuple[str, ...]:
-    """A role for each of some runs out of many, by its place among all, so that it keeps it from one choice to the next.
+    """A role for each of some runs, by its place among all, so that it keeps it from one choice to the next.
 
-    A pair of one unclipped and one clipped run has the AutoClip paper's colours. Where a colour is taken, a run gets the
-    next free one, as long as there is one.
+    A pair of one unclipped and one clipped run has the AutoClip paper's colours. Where a colour is taken, a run gets
+    the next free one, as long as there is one.
 
     Args:
         places: each run's place among all runs.

@@ -45,7 +45,7 @@ def _of_curves(panel: Panel, curves: Sequence[Line]) -> Table:
     shown = curves[:COLUMNS]
     low, high = min(float(c.x.min()) for c in shown), max(float(c.x.max()) for c in shown)
     places = np.linspace(low, high, ROWS)
-    rows = [tuple([f"{x:.6g}", *(_at(curve, float(x)) for curve in shown)]) for x in places]
+    rows = [(f"{x:.6g}", *(_at(curve, float(x)) for curve in shown)) for x in places]
     left = len(curves) - len(shown)
     caption = f"{panel.title}: {panel.y.label} at {ROWS} places along {panel.x.label}"
     caption += f"; {left} more curves are in the CSV." if left else ". All numbers drawn are in the CSV."

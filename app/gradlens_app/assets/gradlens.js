@@ -132,6 +132,9 @@
         return changed(given);
     }
 
+    // The table of a chart is asked for while it is open, anew whenever the chart changes.
+    function tabled(clicks) { return clicks % 2 ? String(Date.now()) : same(); }
+
     function pause(clicks) {
         if (!clicks) { return same(); }
         const given = fields();
@@ -290,7 +293,7 @@
 
     window.dash_clientside = window.dash_clientside || {};
     window.dash_clientside.gradlens = {
-        theme, control, until, zoom, unzoom, zoomed: zoomText, flip, pause, address, tableToAddress, quickFilter,
+        theme, control, until, zoom, unzoom, zoomed: zoomText, flip, pause, tabled, address, tableToAddress, quickFilter,
         told: (told) => { window.gradlensTold = told; return (told && told.runs) || ""; },
     };
     window.dashMantineFunctions = window.dashMantineFunctions || {};

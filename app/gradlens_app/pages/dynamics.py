@@ -22,7 +22,9 @@ from gradlens_app.shared import CLOCK, GROUP, SMOOTHING, UNTIL
 from gradlens_app.view import View
 
 MOST_CLOUDS = 8
-MANY = f"Smoothness against gradient norm, and its correlation, are of up to {MOST_CLOUDS} runs; choose fewer to see it."
+MANY = (
+    f"Smoothness against gradient norm, and its correlation, are of up to {MOST_CLOUDS} runs; choose fewer to see it."
+)
 SECONDS = 0.5
 """What reading runs may take before the tiles show what is known so far."""
 _LOG = {CURVES[1]: (False, True)}  # as in the paper's figure
@@ -58,7 +60,13 @@ def _curves(data: Data, entries: Sequence[Entry], view: View, name: str) -> Char
     def draw() -> Figure:
         smoothing = view.smoothing
         found = data.ask_each(
-            trace, entries, name, clock=view.clock, window=view.window, detail=Detail.of(len(entries)), smoothing=smoothing
+            trace,
+            entries,
+            name,
+            clock=view.clock,
+            window=view.window,
+            detail=Detail.of(len(entries)),
+            smoothing=smoothing,
         )
         until, log = _until(data, entries, view), chart.scales(view)
         roles = _of(colours(entries), entries, found.entries)
@@ -113,9 +121,11 @@ def _of(what: Sequence[str], entries: Sequence[Entry], some: Sequence[Entry]) ->
 def _slug(name: str) -> str:
     """A series' name as a chart's: its own where that is plain, else a hash of it."""
     plain = name.replace("_", "-")
-    return plain if plain.replace("-", "").isalnum() and plain.isascii() and len(plain) < 40 else (
-        "series-" + sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:10]
-    )  # fmt: skip
+    return (
+        plain
+        if plain.replace("-", "").isalnum() and plain.isascii() and len(plain) < 40
+        else ("series-" + sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:10])
+    )
 
 
 PAGE = Page(

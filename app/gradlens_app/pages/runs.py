@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import dash_ag_grid as dag
 import dash_mantine_components as dmc
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
 
@@ -33,20 +32,25 @@ def body(data: Data) -> html.Div:
                 className="page-head",
             ),
             html.Div([_find(), _columns_picker(entries), _baseline_picker(entries)], className="bar table-bar"),
-            html.Div(
-                table.grid(entries), className="table", role="region", **accessible_name("Recorded runs")
-            ),
+            html.Div(table.grid(entries), className="table", role="region", **accessible_name("Recorded runs")),
             html.P("", id="table-foot", className="foot"),
             html.Div(id="table-problems"),
             dcc.Store(id="asked"),
             dcc.Interval(id="fill", interval=SOON_MS, disabled=False),
         ]
-    )  # fmt: skip
+    )
 
 
 def _find() -> html.Div:
-    box = dmc.TextInput(id="find", placeholder="Filter by any text", value="", debounce=200, size="xs",
-                        className="find", **accessible_name("Filter the runs"))  # fmt: skip
+    box = dmc.TextInput(
+        id="find",
+        placeholder="Filter by any text",
+        value="",
+        debounce=200,
+        size="xs",
+        className="find",
+        **accessible_name("Filter the runs"),
+    )
     return html.Div([html.Span("filter", className="control-label"), box], className="control")
 
 

@@ -90,7 +90,9 @@ def grouped_series(
         marks.append(Line(*mean, role, text, dashed=dashed(role)))
     limits = _limits([np.concatenate([s.low, s.high]) for s in spreads], log=log[1])
     points = sum(t.points for t, *_ in shown)
-    foot = f"{len(shown)} runs with {points:,} points in {len(names)} groups; mean, and lowest to highest of the averages"
+    foot = (
+        f"{len(shown)} runs with {points:,} points in {len(names)} groups; mean, and lowest to highest of the averages"
+    )
     return _panel(traces, tuple(marks), log, foot, limits)
 
 
@@ -159,4 +161,6 @@ def _why(traces: Sequence[Trace]) -> str:
     said = list(dict.fromkeys(t.status for t in traces if t.status))
     if not said:
         return "There are no values between these ends; show all again." if traces else "No run is chosen."
-    return said[0][:1].upper() + said[0][1:] if len(said) == 1 else f"None of these {len(traces)} runs recorded it here."
+    return (
+        said[0][:1].upper() + said[0][1:] if len(said) == 1 else f"None of these {len(traces)} runs recorded it here."
+    )
