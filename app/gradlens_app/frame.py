@@ -48,6 +48,7 @@ def _connect_look(app: Dash, data: Data, pages: Mapping[str, Page]) -> None:
         State({"type": "choice", "name": ALL}, "data"),
         State({"type": "choice", "name": ALL}, "id"),
         State({"type": "slider", "name": ALL}, "id"),
+        prevent_initial_call=True,  # a page comes with what it shows
     )
     def look_again(
         search: str | None,

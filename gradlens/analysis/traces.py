@@ -24,6 +24,8 @@ Floats = NDArray[np.float64]
 Window = tuple[float, float]
 MOST_POINTS = 50_000
 """In a panel of many curves."""
+_LEAD = 6
+"""Spans of the average that are read before a window; what lies further back has hardly any weight."""
 _NOTHING = np.empty(0)
 
 
@@ -193,7 +195,8 @@ def _from_afar(inside: Summaries, blocks: Summaries, stretches: int, span: float
 
 
 def _close_up(run: Run, name: str, blocks: Summaries, stretches: int, span: float, first: int, last: int) -> _Seen:
-    begin = first // BLOCK * BLOCK
+    steps_a_point = BLOCK * len(blocks) / max(1, int(blocks["count"].sum()))
+    begin = int(max(0, first - _LEAD * span * steps_a_point)) // BLOCK * BLOCK
     steps, values = run.series(name, None if (first, last) == (0, _END) else (begin, last))
     smooth = _NOTHING
     if span > 2:
