@@ -12,43 +12,33 @@ from dash import dcc, html
 from gradlens_app import chart as charts
 from gradlens_app.controls import Choice, as_text, shown
 from gradlens_app.data import Data, Entry
-from gradlens_app.looking import Shown, look
+from gradlens_app.looking import Shown, cursor_of, look
 from gradlens_app.names import accessible_name, colours, labels, options, swatch
 from gradlens_app.page import Page
 
 AGAIN_MS = 200
+MOST_PILLS = 12
 
 
 def body(page: Page, data: Data, path: str, search: str) -> html.Div:
     """A page of charts at an address; its drawings and numbers follow."""
     found = look(page, data, search)
     state = controls_of(page, data, found)
-    picker = dmc.MultiSelect(
-        id={"type": "choice", "name": "runs"},
-        placeholder="Choose runs",
-        searchable=True,
-        clearable=False,
-        hidePickedOptions=True,
-        maxValues=page.most,
-        limit=200,
-        nothingFoundMessage="No run of this name",
-        className="picker",
-        size="xs",
-        comboboxProps={"shadow": "none", "width": 420, "position": "bottom-end"},
-        **state.of("runs"),
-        **accessible_name("Runs shown"),
-    )
     bars, drags = ([c for c in page.controls if getattr(c, "drag", False) is drag] for drag in (False, True))
     return html.Div(
         [
-            dcc.Store(id="view", data={"search": search, "path": path, "cursor": None}),
+            dcc.Store(id="view", data={"search": search, "path": path, "cursor": cursor_of(found.entries)}),
             dcc.Store(id="names", data=[chart.name for chart in found.answer.charts]),
             dcc.Store(id="told", data=state.told),
+            dcc.Store(id="many", data=len(found.entries) > MOST_PILLS),
             dcc.Interval(id="again", interval=AGAIN_MS, disabled=True),
             html.Div(
                 [
                     html.Div([html.H1(page.title), html.P(page.question, className="lead")]),
-                    html.Div([picker, _export_menu()], className="push head-tools"),
+                    html.Div(
+                        [html.Div(picker_of(page, found, state), id="picker"), _export_menu()],
+                        className="push head-tools",
+                    ),
                 ],
                 className="page-head",
             ),
@@ -76,6 +66,27 @@ def body(page: Page, data: Data, path: str, search: str) -> html.Div:
             *(html.Div([shown(c, state.of(c.name))], className="grow") for c in drags),
             html.P("", id="caption", className="caption"),
         ]
+    )
+
+
+def picker_of(page: Page, found: Shown, state: Controls) -> Any:
+    """What chooses the runs; of many, how many they are: a page of a hundred pills is slow, and nobody reads them."""
+    if len(found.entries) > MOST_PILLS:
+        return html.Span(f"{len(found.entries)} runs, chosen on the Runs page", className="quiet")
+    return dmc.MultiSelect(
+        id={"type": "choice", "name": "runs"},
+        placeholder="Choose runs",
+        searchable=True,
+        clearable=False,
+        hidePickedOptions=True,
+        maxValues=page.most,
+        limit=200,
+        nothingFoundMessage="No run of this name",
+        className="picker",
+        size="xs",
+        comboboxProps={"shadow": "none", "width": 420, "position": "bottom-end"},
+        **state.of("runs"),
+        **accessible_name("Runs shown"),
     )
 
 

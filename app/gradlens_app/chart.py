@@ -97,6 +97,8 @@ def picture(chart: Chart, figure: Figure, theme: str, view: View) -> dict[str, A
     lines = sum(isinstance(mark, Line) and not mark.faint for mark in panel.marks)
     if chart.curves and view.window is not None:
         panel = replace(panel, x=replace(panel.x, limits=view.window))
+    if lines > FEW_LINES:  # a browser takes long over many dashed lines, and nobody tells them apart by that
+        panel = replace(panel, marks=tuple(replace(m, dashed=False) if isinstance(m, Line) else m for m in panel.marks))
     drawn = render(replace(figure, panels=(join_faint(panel),), columns=1), theme)
     layout = drawn["layout"]
     # A card has its own ground; what the colours mean stands in the page's head.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,9 +11,9 @@ from dash.exceptions import PreventUpdate
 from gradlens.figures.table import table as table_of
 from gradlens_app import chart as charts
 from gradlens_app import layout
-from gradlens_app.body import controls_of, legend_of, notes_of
+from gradlens_app.body import MOST_PILLS, controls_of, legend_of, notes_of, picker_of
 from gradlens_app.data import Data
-from gradlens_app.looking import drawn, look, words
+from gradlens_app.looking import cursor_of, drawn, look, words
 from gradlens_app.page import Chart, Page
 from gradlens_app.view import View, ViewError
 
@@ -35,6 +34,8 @@ def _connect_look(app: Dash, data: Data, pages: Mapping[str, Page]) -> None:
         Output("charts", "children"),
         Output("names", "data"),
         Output("told", "data"),
+        Output("many", "data"),
+        Output("picker", "children"),
         Output({"type": "choice", "name": ALL}, "data"),
         Output({"type": "choice", "name": ALL}, "value"),
         Output({"type": "slider", "name": ALL}, "value"),
@@ -45,6 +46,7 @@ def _connect_look(app: Dash, data: Data, pages: Mapping[str, Page]) -> None:
         State("view", "data"),
         State("names", "data"),
         State("told", "data"),
+        State("many", "data"),
         State({"type": "choice", "name": ALL}, "data"),
         State({"type": "choice", "name": ALL}, "id"),
         State({"type": "slider", "name": ALL}, "id"),
@@ -52,21 +54,25 @@ def _connect_look(app: Dash, data: Data, pages: Mapping[str, Page]) -> None:
     )
     def look_again(
         search: str | None,
-        cursor: str | None,
+        _cursor: str | None,
         path: str | None,
         view: dict[str, Any] | None,
         names: list[str] | None,
         told: dict[str, str],
+        many: bool,
         offered: list[object],
         choices: list[dict[str, str]],
         sliders: list[dict[str, str]],
     ) -> tuple[object, ...]:
         page = pages.get(bare(app, path))
-        wanted = {"search": search or "", "path": path, "cursor": cursor}
-        if page is None or page.answer is None or view == wanted:
+        if page is None or page.answer is None:
             raise PreventUpdate
         found = look(page, data, search or "")
+        wanted = {"search": search or "", "path": path, "cursor": cursor_of(found.entries)}
+        if view == wanted:
+            raise PreventUpdate
         state = controls_of(page, data, found)
+        are_many = len(found.entries) > MOST_PILLS
         charted = [chart.name for chart in found.answer.charts]
 
         def moved(place: dict[str, str]) -> Any:
@@ -79,6 +85,8 @@ def _connect_look(app: Dash, data: Data, pages: Mapping[str, Page]) -> None:
             no_update if charted == names else [charts.card(chart) for chart in found.answer.charts],
             charted,
             state.told,
+            are_many,
+            picker_of(page, found, state) if are_many or many else no_update,
             [
                 no_update if state.options[place["name"]] == known else state.options[place["name"]]
                 for place, known in zip(choices, offered, strict=True)
@@ -168,22 +176,25 @@ def _connect_poll(app: Dash, data: Data) -> None:
         Output("there", "data"),
         Input("live", "n_intervals"),
         State("chosen", "data"),
-        State("cursor", "data"),
         State("there", "data"),
     )
-    def poll(_n: int | None, chosen: str | None, cursor: str | None, there: bool | None) -> Any:
+    def poll(_n: int | None, chosen: dict[str, str] | None, there: bool | None) -> Any:
         listing = data.listing()
-        keys = [key for key in (chosen or "").split(",") if key]
+        keys = [key for key in (chosen or {}).get("runs", "").split(",") if key]
         try:
             seen = data.find(keys)
         except ViewError:  # one of them was deleted meanwhile; the page stays as it is
             return no_update, no_update, no_update
-        now = hashlib.sha256(repr([entry.stamp for entry in seen]).encode()).hexdigest()[:16] if keys else None
+        now = cursor_of(seen)
         count = len(listing.entries)
         text = f"{count:,} run{'' if count == 1 else 's'}"
         running = sum(entry.run.status == "running" for entry in seen)
         text += f", {running} recording" if running else ""
-        return no_update if now == cursor else now, text, no_update if there == bool(count) else bool(count)
+        return (
+            no_update if now == (chosen or {}).get("cursor") else now,
+            text,
+            no_update if there == bool(count) else bool(count),
+        )
 
 
 def _connect_browser(app: Dash) -> None:
@@ -249,7 +260,7 @@ def _connect_browser(app: Dash) -> None:
         Input({"type": "foot", "name": MATCH}, "children"),
         prevent_initial_call=True,
     )
-    ours("told", Output("chosen", "data"), Input("told", "data"))
+    ours("told", Output("chosen", "data"), Input("told", "data"), State("view", "data"))
     ours(
         "until",
         Output("until", "data"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gradlens.figures.figure import Axis, Figure, Panel, Text
@@ -70,3 +72,9 @@ def words(answer: Answer) -> Words:
     except Exception:  # as above
         logger.exception("a page's numbers cannot be computed")
         return Words(problems=("The numbers of this page cannot be computed; the terminal of gradlens says more.",))
+
+
+def cursor_of(entries: Sequence[Entry]) -> str | None:
+    """Differs once one of the runs shown has changed."""
+    stamps = repr([entry.stamp for entry in entries]).encode()
+    return hashlib.sha256(stamps).hexdigest()[:16] if entries else None

@@ -171,7 +171,7 @@ class Gate:
 def _refusal(environ: WSGIEnvironment, hosts: frozenset[str], *, numeric: bool) -> tuple[str, str] | None:
     host = str(environ.get("HTTP_HOST", ""))
     if not _names_this_machine(host, hosts, numeric=numeric):
-        names = ", ".join(("localhost", "127.0.0.1", *sorted(hosts)))
+        names = ", ".join(("localhost and 127.0.0.1", *sorted(hosts)))
         return "421 Misdirected Request", f"This server answers to {names} only; open it by that name."
     if environ["REQUEST_METHOD"] not in _READING:
         if not _from_own_page(environ, host):

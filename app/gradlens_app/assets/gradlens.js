@@ -49,11 +49,12 @@
     // A control differs from what the server told: the reader has moved it.
     function control(choices, sliders, choiceIds, sliderIds, told) {
         const given = fields();
+        if (!told) { return same(); }
         const all = choiceIds.map((id, i) => [id.name, choices[i]])
             .concat(sliderIds.filter((id) => id.name !== "until").map((id, i) => [id.name, sliders[i]]));
         let moved = false;
         for (const [name, value] of all) {
-            if (value === undefined || told === null || !(name in told) || asText(value) === told[name]) { continue; }
+            if (value === undefined || !(name in told) || asText(value) === told[name]) { continue; }
             given.set(name, asText(value));
             if (name === "x") { given.delete("zoom"); }
             if (name !== "runs" && asText(value) === "") { given.delete(name); }
@@ -294,7 +295,10 @@
     window.dash_clientside = window.dash_clientside || {};
     window.dash_clientside.gradlens = {
         theme, control, until, zoom, unzoom, zoomed: zoomText, flip, pause, tabled, address, tableToAddress, quickFilter,
-        told: (told) => { window.gradlensTold = told; return (told && told.runs) || ""; },
+        told: (told, view) => {
+            window.gradlensTold = told;
+            return { runs: (told && told.runs) || "", cursor: (view && view.cursor) || null };
+        },
     };
     window.dashMantineFunctions = window.dashMantineFunctions || {};
     window.dashMantineFunctions.withUnit = (value, options) => `${value}${options.unit}`;
