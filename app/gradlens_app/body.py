@@ -129,19 +129,20 @@ def notes_of(found: Shown) -> list[html.P]:
     return [html.P(note, className="note") for note in found.answer.notes]
 
 
-def _export_menu() -> dmc.Menu:
-    items = [
-        dmc.MenuItem(
+def _export_menu() -> html.Details:
+    links = [
+        html.A(
             form.upper() + (", the numbers drawn" if form == "csv" else ""),
             href="#",
-            className="save",
-            **{"data-chart": "", "data-form": form},
+            className="menu-item save",
+            download="",
+            **accessible_name(f"All charts as {form.upper()}", data_chart="", data_form=form),
         )
         for form in charts.FORMS
     ]
-    button = html.Button("Export figure", className="button strong", type="button")
-    return dmc.Menu(
-        [dmc.MenuTarget(button), dmc.MenuDropdown(items)], shadow="none", position="bottom-end", keepMounted=True
+    return html.Details(
+        [html.Summary("Export figure", className="button strong"), html.Div(links, className="menu-items")],
+        className="menu",
     )
 
 

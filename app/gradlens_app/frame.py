@@ -217,7 +217,7 @@ def _connect_browser(app: Dash) -> None:
         Input({"type": "slider", "name": ALL}, "value"),
         State({"type": "choice", "name": ALL}, "id"),
         State({"type": "slider", "name": ALL}, "id"),
-        State("told", "data"),
+        State("told", "data", allow_optional=True),
         prevent_initial_call=True,
     )
     ours(
@@ -260,7 +260,7 @@ def _connect_browser(app: Dash) -> None:
         Input({"type": "foot", "name": MATCH}, "children"),
         prevent_initial_call=True,
     )
-    ours("told", Output("chosen", "data"), Input("told", "data"), State("view", "data"))
+    ours("told", Output("chosen", "data"), Input("told", "data"), State("view", "data", allow_optional=True))
     ours(
         "until",
         Output("until", "data"),
