@@ -134,7 +134,7 @@ class Data:
     def ask(self, question: Callable[..., Answer], entry: Entry, *arguments: Hashable, **named: Hashable) -> Answer:
         """A question's answer for one run: ``question(run, *arguments, **named)``."""
         of = _asked(question, entry, arguments, named)
-        return self._once(of, entry.stamp, lambda: question(_afresh(entry), *arguments, **named))
+        return self._once(of, entry.stamp, lambda: question(entry.run, *arguments, **named))
 
     def ask_each(
         self,
@@ -172,7 +172,7 @@ class Data:
         """A question's answer for several runs together: ``question(runs, *arguments, **named)``."""
         of = (question, tuple(entry.key for entry in entries), arguments, tuple(sorted(named.items())))
         stamps = tuple(entry.stamp for entry in entries)
-        return self._once(of, stamps, lambda: question([_afresh(entry) for entry in entries], *arguments, **named))
+        return self._once(of, stamps, lambda: question([entry.run for entry in entries], *arguments, **named))
 
     def said(self, sentence: str) -> str:
         """A sentence of the store without the way to the root."""
@@ -268,11 +268,3 @@ def left_out(run: Run) -> str:
 def _asked(question: object, entry: Entry, arguments: tuple[Hashable, ...], named: Mapping[str, Hashable]) -> Hashable:
     """What an answer is kept under."""
     return question, entry.key, arguments, tuple(sorted(named.items()))
-
-
-def _afresh(entry: Entry) -> Run:
-    """A run opened again: what it says of its health must not be older than the stamp under which it is kept."""
-    try:
-        return open_run(entry.run.path)
-    except RunError:
-        return entry.run

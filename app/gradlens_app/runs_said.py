@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 
-from gradlens.store import Run
+from gradlens.store import Run, open_run
 from gradlens_app.data import Data, Each, Entry
 
 logger = logging.getLogger(__name__)
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 def problems_of(run: Run) -> tuple[str, ...]:
     """A sentence for each part of a run that is broken."""
     try:
-        return run.problems
+        return open_run(run.path).problems  # opened again: its word on its health must not be older than its stamp
     except Exception:  # one run's odd files must not take the page of all others down
         logger.exception("run %s cannot be looked through", run.run_id)
         return (f"{run.run_id} cannot be looked through; the terminal of gradlens says more.",)

@@ -25,7 +25,7 @@ MOST_CLOUDS = 8
 MANY = (
     f"Smoothness against gradient norm, and its correlation, are of up to {MOST_CLOUDS} runs; choose fewer to see it."
 )
-SECONDS = 0.5
+SECONDS = 0.25
 """What reading runs may take before the tiles show what is known so far."""
 _LOG = {CURVES[1]: (False, True)}  # as in the paper's figure
 
