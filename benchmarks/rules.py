@@ -13,7 +13,7 @@ from benchmarks.progress import say
 from benchmarks.report import OWN, Row
 from gradlens import clipping
 from gradlens.recording.apply_clip import Clipper
-from gradlens.recording.micro_batches import MicroBatchClip
+from gradlens.recording.micro_batch_clip import MicroBatchClip
 from gradlens.recording.norms import tensor_norms
 
 ROUNDS, CALLS = 7, 12
@@ -101,7 +101,7 @@ def step_rows():
     micro = MicroBatchClip(clipping.micro_batch(), parameters, _CPU)
 
     def micro_batch():
-        micro.backward_ended(torch.ones(()), plain=False)
+        micro.pass_ended(torch.ones(()), (), plain=False)
         micro._aside = True
 
     actions["micro_batch(), ms a backward pass"] = micro_batch

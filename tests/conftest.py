@@ -87,6 +87,8 @@ def write_run(tmp_path: Path) -> Callable[..., Run]:
                 row |= {"clip_threshold": 2.0, "clip_coef": min(1.0, 2.0 / norms[step]), "clipped": norms[step] > 2.0}
             row |= {key: values[step] for key, values in columns.items()}
             writer.append(row, {"grad_norm": np.array([norms[step]], dtype=np.float32)})
+            if step % 1000 == 999:
+                writer.flush()  # a queue that is full drops rows, as on a busy machine
         if outcome is None:
             writer.flush()
         else:

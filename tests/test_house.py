@@ -33,7 +33,10 @@ def loaded_after(statement: str) -> set[str]:
         ("import gradlens.store", {"torch", "scipy", "matplotlib", "plotly", "dash"}),
         ("import gradlens.analysis", {"torch", "matplotlib", "plotly", "dash"}),
         ("import gradlens.figures", {"torch", "matplotlib", "plotly", "dash"}),
-        ("import gradlens.recording", {"matplotlib", "plotly", "dash"}),
+        (
+            "import gradlens.recording, gradlens.recording.recorder, gradlens.recording.frozen_weights",
+            {"scipy", "pandas", "matplotlib", "plotly", "dash"},
+        ),
         ("import gradlens.cli", {"torch", "matplotlib", "plotly", "dash"}),
     ],
 )

@@ -1,34 +1,84 @@
 """Questions asked of recorded runs: arrays in, frozen results out, a sentence where the data cannot answer."""
 
 from gradlens.analysis.clocks import clocks, reach, span, steps_shown
+from gradlens.analysis.dragger_profile import Detection, DraggerProfile, dragger_profile
+from gradlens.analysis.landscape import Landscape, landscape
+from gradlens.analysis.layer_clipping import LayerClipping, layer_clipping
+from gradlens.analysis.layer_growth import Growth, layer_growth
+from gradlens.analysis.layer_profile import LayerProfile, layer_profile
+from gradlens.analysis.micro_batch_bias import MicroBatchBias, micro_batch_bias
 from gradlens.analysis.noise_scale import NoiseScale, noise_scale
 from gradlens.analysis.norm_smoothness import NormSmoothness, Phase, norm_smoothness
 from gradlens.analysis.placebo import Placebo, constant_curvature
+from gradlens.analysis.smoothness_by_group import GroupSmoothness, SmoothnessByGroup, smoothness_by_group
+from gradlens.analysis.smoothness_comparison import PlaceboDifference, SmoothnessComparison, compare_smoothness
+from gradlens.analysis.stability import SpikeSeries, Stability, stability
+from gradlens.analysis.step_size_safety import StepSizeSafety, step_size_safety
+from gradlens.analysis.strategies import StrategyComparison, compare_strategies
 from gradlens.analysis.summary import Summary, relative, summarize
-from gradlens.analysis.thresholds import COUNTERFACTUAL, Thresholds, thresholds
+from gradlens.analysis.sweet_spot import HitRate, SweetSpot, hit_rate, predict_sweet_spot
+from gradlens.analysis.threshold_advice import ThresholdAdvice, recommend_thresholds
+from gradlens.analysis.threshold_sweep import ThresholdSweep, threshold_sweep
+from gradlens.analysis.thresholds import COUNTERFACTUAL, PHASES, Thresholds, thirds, thresholds
 from gradlens.analysis.traces import Detail, Spread, Trace, spread, trace
 
 __all__ = [
     "COUNTERFACTUAL",
+    "PHASES",
     "Detail",
+    "Detection",
+    "DraggerProfile",
+    "GroupSmoothness",
+    "Growth",
+    "HitRate",
+    "Landscape",
+    "LayerClipping",
+    "LayerProfile",
+    "MicroBatchBias",
     "NoiseScale",
     "NormSmoothness",
     "Phase",
     "Placebo",
+    "PlaceboDifference",
+    "SmoothnessByGroup",
+    "SmoothnessComparison",
+    "SpikeSeries",
     "Spread",
+    "Stability",
+    "StepSizeSafety",
+    "StrategyComparison",
     "Summary",
+    "SweetSpot",
+    "ThresholdAdvice",
+    "ThresholdSweep",
     "Thresholds",
     "Trace",
     "clocks",
+    "compare_smoothness",
+    "compare_strategies",
     "constant_curvature",
+    "dragger_profile",
+    "hit_rate",
+    "landscape",
+    "layer_clipping",
+    "layer_growth",
+    "layer_profile",
+    "micro_batch_bias",
     "noise_scale",
     "norm_smoothness",
+    "predict_sweet_spot",
     "reach",
+    "recommend_thresholds",
     "relative",
+    "smoothness_by_group",
     "span",
     "spread",
+    "stability",
+    "step_size_safety",
     "steps_shown",
     "summarize",
+    "thirds",
+    "threshold_sweep",
     "thresholds",
     "trace",
 ]

@@ -74,7 +74,7 @@ def noise_scale(run: Run, *, window: int = 100, tries: int = 999) -> NoiseScale:
     size_steps, sizes = _series(run, "batch_size")
     squares = _squares(table, size_steps, sizes)
     _, at_norm, at_square = np.intersect1d(norm_steps, squares.steps, assume_unique=True, return_indices=True)
-    norm = norms[at_norm]
+    norm = norms[at_norm] / squares.weight[at_square]  # where losses were not divided, or some left out
     usable = np.isfinite(norm)
     large, at = norm[usable] ** 2, at_square[usable]
     g_squared, trace = moments(squares.small_squared[at], large, squares.small_size[at], squares.large_size[at])
@@ -105,6 +105,7 @@ def _squares(table: pd.DataFrame, size_steps: NDArray[np.int64], sizes: Floats) 
         small_size=found.small_size[whole],
         large_size=found.large_size[whole],
         samples=found.samples[whole],
+        weight=found.weight[whole],
     )
 
 

@@ -1,4 +1,4 @@
-"""Is smoothness tied to the gradient norm? Raw, detrended, by phase, and beside its placebo.
+"""Is smoothness tied to the gradient norm? Raw, detrended, by phase, and beside its placebo; and by which line.
 
 References:
     Zhang, He, Sra and Jadbabaie, "Why gradient clipping accelerates training", ICLR 2020, arXiv 1905.11881.
@@ -12,16 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlens.analysis.alignment import NOTHING, at_steps, last_finite
 from gradlens.analysis.placebo import Placebo, constant_curvature
 from gradlens.clipping import from_spec
 from gradlens.schema import CONSECUTIVE, SAME_BATCH
-from gradlens.stats import Correlation, correlate, detrend
+from gradlens.stats import Correlation, LineFit, correlate, detrend, nonnegative_line, power_line, quantile_line
 from gradlens.store import Run
 
 Floats = NDArray[np.float64]
 PHASES = ("early", "middle", "late")
+QUANTILES = (0.9, 0.95)
 MIN_PROBES = 16
 _ABOVE_NOISE = 10
+_MOST_PHASE_TRIES = 399
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ class NormSmoothness:
         estimator: how the smoothness was estimated.
         n: how many points.
         status: empty, or a sentence that says why there is no answer.
+        fits: lines L0 + L1 times the gradient norm, both non-negative: by least squares, the upper envelopes at the .9
+            and .95 quantile, and least squares with the norm to a power; none with fewer than 16 probes.
     """
 
     steps: NDArray[np.int64]
@@ -73,6 +78,7 @@ class NormSmoothness:
     estimator: str
     n: int
     status: str = ""
+    fits: tuple[LineFit, ...] = ()
 
 
 def norm_smoothness(run: Run, *, tries: int = 999) -> NormSmoothness:
@@ -80,68 +86,75 @@ def norm_smoothness(run: Run, *, tries: int = 999) -> NormSmoothness:
 
     Args:
         run: a run with smoothness probes.
-        tries: resamples of the block bootstrap behind each interval.
+        tries: resamples of the block bootstrap behind each interval; for the phases no more than 399.
 
     Returns:
         Correlations with 95 % intervals, and their placebo. ``status`` says so where the run cannot answer.
     """
-    steps, norms, values = _pairs(run)
-    threshold = _last(run, "clip_threshold")
+    steps, norms, values, noise_floor = _pairs(run)
+    threshold = last_finite(run, "clip_threshold")
     n = len(steps)
     if n < MIN_PROBES:
-        nothing = correlate(norms, values)
-        why = f"run {run.name!r} has {n} smoothness probes with a positive value; r needs at least {MIN_PROBES}."
-        why += (
-            " Probe more often, as with smoothness=gradlens.every(20)."
-            if n
-            else " Part of the run cannot be read, see gradlens info."
-            if run.problems
-            else " Smoothness is measured where the loss goes through recorder.loss and smoothness= is due."
-        )
+        nothing, why = correlate(norms, values), _too_few(run, n)
         return NormSmoothness(
             steps, norms, values, nothing, nothing, (), None, np.nan, threshold, _estimator(run), n, why
         )  # fmt: skip
     log_norm, log_smoothness = np.log(norms), np.log(values)
-    noise_floor = _median(run, "smoothness_noise")
     raw = correlate(log_norm, log_smoothness, tries=tries)
-    status = raw.status
-    if not status and log_smoothness.std() < _ABOVE_NOISE * noise_floor / np.median(values):
-        status = f"run {run.name!r} has a smoothness that does not vary beyond its noise floor: r would be of rounding."
-    if not status and _estimator(run) == CONSECUTIVE:
-        status = (
-            f"run {run.name!r} has the smoothness of successive batches, whose noise alone makes r rise with clipping "
-            '(see its placebo): it supports no claim. Record with estimator="same_batch".'
-        )
     return NormSmoothness(
         steps=steps,
         grad_norm=norms,
         smoothness=values,
         raw=raw,
         detrended=correlate(detrend(log_norm, steps), detrend(log_smoothness, steps), tries=tries),
-        phases=_phases(steps, log_norm, log_smoothness, tries),
+        phases=_phases(steps, log_norm, log_smoothness, min(tries, _MOST_PHASE_TRIES)),
         placebo=_placebo(run, steps, float(np.median(norms))),
         noise_floor=noise_floor,
         threshold=threshold,
         estimator=_estimator(run),
         n=n,
-        status=status,
+        status=raw.status or _doubtful(run, values, noise_floor),
+        fits=(
+            nonnegative_line(norms, values, tries=tries),
+            *(quantile_line(norms, values, quantile, tries=tries) for quantile in QUANTILES),
+            power_line(norms, values, tries=tries),
+        ),
     )
+
+
+def _too_few(run: Run, n: int) -> str:
+    why = f"run {run.name!r} has {n} smoothness probes with a positive value; r needs at least {MIN_PROBES}."
+    if n:
+        return why + " Probe more often, as with smoothness=gradlens.every(20)."
+    if run.problems:
+        return why + " Part of the run cannot be read, see gradlens info."
+    return why + " Smoothness is measured where the loss goes through recorder.loss and smoothness= is due."
+
+
+def _doubtful(run: Run, values: Floats, noise_floor: float) -> str:
+    """Why a correlation that can be computed says nothing all the same; empty where it does."""
+    if np.log(values).std() < _ABOVE_NOISE * noise_floor / np.median(values):
+        return f"run {run.name!r} has a smoothness that does not vary beyond its noise floor: r would be of rounding."
+    if _estimator(run) == CONSECUTIVE:
+        return (
+            f"run {run.name!r} has the smoothness of successive batches, whose noise alone makes r rise with clipping "
+            '(see its placebo): it supports no claim. Record with estimator="same_batch".'
+        )
+    return ""
 
 
 def _estimator(run: Run) -> str:
     return str(run.environment.get("smoothness", SAME_BATCH))
 
 
-def _pairs(run: Run) -> tuple[NDArray[np.int64], Floats, Floats]:
-    if not {"grad_norm", "smoothness"} <= set(run.columns):
-        empty = np.empty(0)
-        return np.empty(0, dtype=np.int64), empty, empty
-    norm_steps, norms = run.series("grad_norm")
-    steps, values = run.series("smoothness")
-    both, at_norm, at_value = np.intersect1d(norm_steps, steps, assume_unique=True, return_indices=True)
-    norms, values = norms[at_norm], values[at_value]
+def _pairs(run: Run) -> tuple[NDArray[np.int64], Floats, Floats, float]:
+    """Steps, gradient norms and smoothness where both are positive, and the median noise of the smoothness."""
+    found = run.several("grad_norm", "smoothness", "smoothness_noise")
+    steps, values = found.get("smoothness", NOTHING)
+    norms = at_steps(found.get("grad_norm", NOTHING), steps)
+    noise = found.get("smoothness_noise", NOTHING)[1]
     usable = np.isfinite(norms) & np.isfinite(values) & (norms > 0) & (values > 0)
-    return both[usable], norms[usable], values[usable]
+    return steps[usable], norms[usable], values[usable], float(np.median(noise)) if len(noise) else np.nan
 
 
 def _phases(steps: NDArray[np.int64], x: Floats, y: Floats, tries: int) -> tuple[Phase, ...]:
@@ -170,13 +183,3 @@ def _placebo(run: Run, steps: NDArray[np.int64], scale: float) -> Placebo:
         scale=scale,
         estimator=CONSECUTIVE if _estimator(run) == CONSECUTIVE else SAME_BATCH,
     )
-
-
-def _last(run: Run, name: str) -> float:
-    values = run.series(name)[1] if name in run.columns else np.empty(0)
-    return float(values[-1]) if len(values) else np.nan
-
-
-def _median(run: Run, name: str) -> float:
-    values = run.series(name)[1] if name in run.columns else np.empty(0)
-    return float(np.median(values)) if len(values) else np.nan

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 import gradlens
-from gradlens.cli import compact, demo, export, info, listing, show
+from gradlens.cli import analyze, compact, demo, export, info, listing, show
 from gradlens.store import RunError
 
 
@@ -52,6 +52,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gradlens {gradlens.__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
-    for room in (demo, show, listing, info, export, compact):
+    for room in (demo, show, listing, info, analyze, export, compact):
         room.add(verbs)
     return parser

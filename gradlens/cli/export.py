@@ -7,12 +7,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import gradlens
 from gradlens import figures
-from gradlens.analysis import thresholds
 from gradlens.cli import export_tables
 from gradlens.cli.output import print_json
-from gradlens.clipping import autoclip, fixed
+from gradlens.cli.progress import progress
+from gradlens.figures.animation import FPS, FRAMES
+from gradlens.figures.drawing import Option
+from gradlens.figures.recipe import read_recipe
+from gradlens.figures.redrawing import redrawn
 from gradlens.store import Run, RunError, open_runs
+
+Order = tuple[figures.Figure, Sequence[str], str, str]
+FORMATS = ("pdf", "svg", "png")
 
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -21,14 +28,19 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="WHAT", required=True
     )
     parser = kinds.add_parser("figure", help="a figure fit for a paper, with its numbers and caption")
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or folders of runs")
-    parser.add_argument("--figure", choices=("training_dynamics", "threshold_history"), default="training_dynamics")
-    parser.add_argument("--percentile", type=float, help="threshold_history: replay AutoClip at this percentile")
-    parser.add_argument("--max-norm", type=float, help="threshold_history: replay a fixed norm")
+    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders, or folders of runs")
+    parser.add_argument("--recipe", type=Path, help="draw a saved figure again; RUN is then where runs have moved to")
+    parser.add_argument("--figure", choices=tuple(figures.DRAWINGS), help="which (default: training_dynamics)")
+    for option, takers in _options().values():
+        number = None if option.number == 1 else option.number
+        about = f"{', '.join(takers)}: {option.help}"
+        parser.add_argument(_flag(option.name), type=option.kind, nargs=number, help=about)
     parser.add_argument("--out", type=Path, required=True, help="where to, without a suffix")
-    parser.add_argument("--formats", nargs="+", choices=("pdf", "svg", "png"), default=["pdf", "svg", "png"])
-    parser.add_argument("--style", default="icml2024", help="venue, as in neurips2024 (default: %(default)s)")
-    parser.add_argument("--column", choices=("full", "half"), default="full", help="text width (default: %(default)s)")
+    parser.add_argument("--formats", nargs="+", choices=(*FORMATS, "gif"), help="(default: all but gif)")
+    parser.add_argument("--frames", type=int, help="gif: how many (default: 60)")
+    parser.add_argument("--fps", type=float, help="gif: frames a second (default: 12)")
+    parser.add_argument("--style", help="venue or slide, as in neurips2024 or beamer_moml (default: icml2024)")
+    parser.add_argument("--column", choices=("full", "half"), help="text width (default: full)")
     parser.add_argument("--json", action="store_true", help="for machines")
     parser.set_defaults(run=run)
     export_tables.add(kinds)
@@ -36,14 +48,11 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Draw the figure and write its files."""
-    found = [open_runs(path) for path in given.runs]
-    runs = [run for each in found for run in each]
-    for problem in (problem for each in found for problem in each.problems):
-        print(f"gradlens: {problem}", file=sys.stderr)
-    if not runs:
-        raise RunError(f"no runs in {', '.join(map(str, given.runs))}; give the folder that your recorder writes to.")
-    figure = _threshold_history(runs, given) if given.figure == "threshold_history" else figures.training_dynamics(runs)
-    written = figures.save(figure, given.out, given.formats, given.style, given.column)
+    runs = _runs(given.runs)
+    figure, formats, style, column = _again(given, runs) if given.recipe else _anew(given, runs)
+    film = [_film(figure, given, style, column)] if "gif" in formats else []
+    still = [form for form in formats if form != "gif"]
+    written = [*film, *figures.save(figure, given.out, still, style, column)]
     if given.json:
         print_json({"figure": figure.name, "caption": figure.caption, "files": [str(path) for path in written]})
     else:
@@ -52,10 +61,55 @@ def run(given: argparse.Namespace) -> int:
     return 0
 
 
-def _threshold_history(runs: Sequence[Run], given: argparse.Namespace) -> figures.Figure:
-    if len(runs) != 1:
-        raise ValueError(f"threshold_history draws one run; got {len(runs)}. Name one run folder.")
-    if (given.percentile is None) == (given.max_norm is None):
-        raise ValueError("threshold_history replays one rule: give --percentile P or --max-norm C.")
-    rule = autoclip(given.percentile) if given.percentile is not None else fixed(given.max_norm)
-    return figures.threshold_history(thresholds(runs[0], rule))
+def _film(figure: figures.Figure, given: argparse.Namespace, style: str, column: str) -> Path:
+    if figure.source is None or figure.name != "training_dynamics" or "steps" in figure.source.arguments:
+        raise ValueError("gif: only training_dynamics grows over time, and over all its steps.")
+    frames = FRAMES if given.frames is None else given.frames
+    fps = FPS if given.fps is None else given.fps
+    with progress("drawing", frames, "frames") as advance:
+        return figures.animate(
+            figure.source.runs, given.out.with_name(given.out.name + ".gif"), frames, fps,
+            style=style, column=column, on_frame=lambda: advance(1, ""), **figure.source.arguments,
+        )  # fmt: skip
+
+
+def _runs(paths: Sequence[Path]) -> list[Run]:
+    found = [open_runs(path) for path in paths]
+    for problem in (problem for each in found for problem in each.problems):
+        print(f"gradlens: {problem}", file=sys.stderr)
+    return [run for each in found for run in each]
+
+
+def _anew(given: argparse.Namespace, runs: Sequence[Run]) -> Order:
+    if not given.runs:
+        raise ValueError("name the runs to draw, or a figure to draw again with --recipe.")
+    if not runs:
+        raise RunError(f"no runs in {', '.join(map(str, given.runs))}; give the folder that your recorder writes to.")
+    options = {name: getattr(given, name) for name in _options()}
+    figure = figures.draw(given.figure or "training_dynamics", runs, **options)
+    return figure, given.formats or FORMATS, given.style or "icml2024", given.column or "full"
+
+
+def _again(given: argparse.Namespace, runs: Sequence[Run]) -> Order:
+    for name in ("figure", *_options()):
+        if getattr(given, name) is not None:
+            raise ValueError(f"the recipe says what to draw: leave out {_flag(name)}.")
+    recipe = read_recipe(given.recipe)
+    if recipe.gradlens != gradlens.__version__:
+        drawn, now = recipe.gradlens, gradlens.__version__
+        print(f"gradlens: drawn by gradlens {drawn}, now by {now}: it may look otherwise.", file=sys.stderr)
+    figure = redrawn(recipe, given.recipe.parent, runs)
+    return figure, given.formats or recipe.formats, given.style or recipe.style, given.column or recipe.column
+
+
+def _options() -> dict[str, tuple[Option, list[str]]]:
+    """Every option that some figure takes, and which figures do."""
+    options: dict[str, tuple[Option, list[str]]] = {}
+    for name, drawing in figures.DRAWINGS.items():
+        for option in drawing.options:
+            options.setdefault(option.name, (option, []))[1].append(name)
+    return options
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -9,6 +9,8 @@ import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import numpy as np
+
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> None:
     r"""Aligned columns; those in ``right`` to the right. Control characters in names are shown, not obeyed.
@@ -74,7 +76,7 @@ def print_entry(title: str, value: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """JSON that every parser reads: a number that is not finite is null."""
+    """JSON that every parser reads: a number that is not finite is null, an array is a list."""
     print(json.dumps(_finite(value), indent=2, allow_nan=False, default=str))
 
 
@@ -83,6 +85,8 @@ def _finite(value: Any) -> Any:
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return _finite(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -16,7 +16,7 @@ from gradlens.clipping.replay import NOT_DETERMINED, Replay, replay
 from gradlens.clipping.rescale import rescale
 from gradlens.clipping.rule import Clip, ClipRule, Measured
 from gradlens.clipping.soft import soft
-from gradlens.clipping.spec import describe, from_spec
+from gradlens.clipping.spec import describe, from_spec, one_rule
 from gradlens.clipping.value import value
 from gradlens.clipping.zclip import zclip
 
@@ -36,6 +36,7 @@ __all__ = [
     "match_step",
     "micro_batch",
     "normalize",
+    "one_rule",
     "over_parameters",
     "per_group",
     "per_parameter",

@@ -43,4 +43,4 @@ def agc(lam: float = 0.01, eps: float = 1e-3) -> ClipRule:
         thresholds = ratio * measured.xp.clip(measured.param_norms, least, None)
         return Clip(coefficients(measured.grad_norms, thresholds, measured.xp), thresholds)
 
-    return stateless("agc", {"lam": ratio, "eps": least}, decide, scope="unit", local=True)
+    return stateless("agc", {"lam": ratio, "eps": least}, decide, scope="unit")

@@ -75,7 +75,7 @@ def chain(*rules: ClipRule) -> ClipRule:
     return ClipRule(
         "chain", {}, init, update, None if None in scans or len(scopes) > 1 else scan, save, load,
         scope=scopes.pop() if len(scopes) == 1 else next(s for s in _FINEST if s in scopes | {"parameter"}),
-        local=all(rule.local for rule in rules), parts=rules, remake=chain,
+        parts=rules, remake=chain,
     )  # fmt: skip
 
 

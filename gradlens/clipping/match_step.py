@@ -62,7 +62,7 @@ def match_step(reference: ClipRule) -> ClipRule:
     determined = scan is not None and reference.scope not in ("group", "micro_batch")
     return replace(
         reference,
-        name="match_step", parameters={}, parts=(reference,), remake=match_step, local=False,
+        name="match_step", parameters={}, parts=(reference,), remake=match_step,
         update=update, scan=replayed if determined else None,
     )  # fmt: skip
 

@@ -111,9 +111,9 @@ def _over(rule: ClipRule, members: Members) -> ClipRule:
         there = xp.isfinite(norms) & (norms > 0) & xp.isfinite(clip.thresholds)
         share = xp.where(there, clip.thresholds / xp.where(there, norms, 1.0), float("inf"))
         shares = members.spread(share, float("inf"), xp)
-        thresholds = xp.where(
-            xp.isfinite(shares), xp.where(xp.isfinite(shares), shares, 0.0) * measured.grad_norms, shares
-        )
+        finite = xp.isfinite(shares)
+        own = xp.where(xp.isfinite(measured.grad_norms), measured.grad_norms, 0.0)
+        thresholds = xp.where(finite, xp.where(finite, shares, 0.0) * own, shares)
         factors = xp.where(xp.isfinite(measured.grad_norms), members.spread(clip.coefficients, 1.0, xp), 1.0)
         return Clip(factors, thresholds), after
 

@@ -29,11 +29,12 @@ def normalize(eps: float = 1e-6) -> ClipRule:
     ([2.0, 0.25], [False, True])
     """
     added = number("eps", eps, above=True)
+    least = max(0.0, 1e-37 - added)  # of what is shorter the factor would be none that single precision has
 
     def decide(measured: Measured) -> Clip:
         xp, norms = measured.xp, measured.grad_norms
         finite = xp.isfinite(norms)
-        factors = xp.where(finite, 1.0 / (xp.where(finite, norms, 0.0) + added), 1.0)
+        factors = xp.where(finite, 1.0 / xp.where(finite & (norms > least), norms + added, least + added), 1.0)
         return Clip(factors, xp.ones_like(norms))
 
     return stateless("normalize", {"eps": added}, decide)

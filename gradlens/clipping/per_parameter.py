@@ -27,7 +27,7 @@ def per_parameter(rule: ClipRule) -> ClipRule:
     """
     return replace(
         acting_globally("per_parameter", rule),
-        name="per_parameter", parameters={}, parts=(rule,), remake=per_parameter, scope="parameter", local=True,
+        name="per_parameter", parameters={}, parts=(rule,), remake=per_parameter, scope="parameter",
     )  # fmt: skip
 
 

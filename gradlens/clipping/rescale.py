@@ -45,4 +45,5 @@ def rescale(low: float, high: float) -> ClipRule:
     return stateless("rescale", {"low": least, "high": most}, decide)
 
 
-_VANISHING = 1e-300
+_VANISHING = 1e-37
+"""Of what it is to become: a factor of more than its inverse is none that single precision has."""

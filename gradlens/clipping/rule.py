@@ -73,7 +73,6 @@ class ClipRule:
             other), ``"parameter"``, ``"group"`` of parameters, ``"unit"`` (row or output filter of a parameter),
             ``"entry"`` or ``"micro_batch"``. A chain of several scopes has the finest of them, at least
             ``"parameter"``.
-        local: whether each parameter is clipped independently of the others.
         parts: the rules that this one is made of.
         remake: parts -> this rule made of those.
 
@@ -90,12 +89,14 @@ class ClipRule:
     save: Callable[[State], dict[str, Floats]] = field(default=dict, repr=False, compare=False)
     load: Callable[[Mapping[str, Floats]], State] = field(default=dict, repr=False, compare=False)
     scope: str = "global"
-    local: bool = False
     parts: tuple[ClipRule, ...] = ()
     remake: Callable[..., ClipRule] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
 
     def __repr__(self) -> str:
         given = [

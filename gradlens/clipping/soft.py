@@ -11,8 +11,9 @@ def soft(gamma: float) -> ClipRule:
 
     .. math:: g \leftarrow g / (1 + \eta \lVert g \rVert / \gamma)
 
-    with the learning rate eta: the step's length saturates at gamma. It always acts. The threshold is gamma / eta, the
-    norm that is halved, and that no shortened gradient exceeds; it is infinite while the learning rate is 0.
+    with the learning rate eta (in a training, of the first parameter group): the step's length saturates at gamma. It
+    always acts. The threshold is gamma / eta, the norm that is halved, and that no shortened gradient exceeds; it is
+    infinite while the learning rate is 0.
 
     Args:
         gamma: the longest step, above 0.

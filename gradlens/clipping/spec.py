@@ -97,3 +97,19 @@ def from_spec(spec: Mapping[str, Any]) -> ClipRule:
         return FACTORIES[name](*rules, **parameters)
     except TypeError as error:
         raise ValueError(f"the clip rule {name} does not take these parameters: {dict(parameters)}.") from error
+
+
+def one_rule(percentile: float | None = None, max_norm: float | None = None) -> ClipRule:
+    """The rule that one number stands for: AutoClip at a percentile, or a fixed norm.
+
+    Raises:
+        ValueError: for none or both of them.
+
+    >>> one_rule(percentile=10)
+    autoclip(percentile=10.0)
+    """
+    if percentile is not None and max_norm is None:
+        return autoclip(percentile)
+    if max_norm is not None and percentile is None:
+        return fixed(max_norm)
+    raise ValueError("one rule is replayed: give percentile (AutoClip) or max_norm (a fixed norm), not both.")

@@ -32,4 +32,4 @@ def value(v: float) -> ClipRule:
     """
     threshold = number("v", v)
 
-    return stateless("value", {"v": threshold}, up_to(threshold), replayed=False, scope="entry", local=True)
+    return stateless("value", {"v": threshold}, up_to(threshold), replayed=False, scope="entry")

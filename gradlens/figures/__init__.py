@@ -5,20 +5,54 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from gradlens.figures.animation import animate
+from gradlens.figures.drawing import draw
+from gradlens.figures.drawings import DRAWINGS
 from gradlens.figures.export import save
 from gradlens.figures.figure import Figure
-from gradlens.figures.gallery import grouped_series, norm_clouds, series, threshold_history, training_dynamics
+from gradlens.figures.gallery import (
+    dragger_profile,
+    grouped_series,
+    landscape_bands,
+    layer_heatmap,
+    micro_batch_bias,
+    norm_clouds,
+    norm_distribution,
+    series,
+    smoothness_trajectory,
+    spike_timeline,
+    step_size_safety,
+    strategy_comparison,
+    threshold_history,
+    threshold_sweep,
+    training_dynamics,
+)
+from gradlens.figures.redrawing import redraw
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 __all__ = [
+    "DRAWINGS",
     "Figure",
+    "animate",
+    "dragger_profile",
+    "draw",
     "grouped_series",
+    "landscape_bands",
+    "layer_heatmap",
+    "micro_batch_bias",
     "norm_clouds",
+    "norm_distribution",
+    "redraw",
     "save",
     "series",
+    "smoothness_trajectory",
+    "spike_timeline",
+    "step_size_safety",
+    "strategy_comparison",
     "threshold_history",
+    "threshold_sweep",
     "to_plotly",
     "training_dynamics",
 ]

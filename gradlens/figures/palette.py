@@ -15,6 +15,7 @@ _LIGHT: Final = {
     "ink": "#1c1f24",
     "muted": "#6b7280",
     "grid": "#eceef1",
+    "blank": "#d9dce1",
     "unclipped": "#1f2f86",
     "clipped": "#c8202f",
     **{f"run-{index}": colour for index, colour in enumerate(OKABE_ITO)},
@@ -25,6 +26,7 @@ _DARK: Final = {
     "ink": "#e6e8ec",
     "muted": "#9aa1ad",
     "grid": "#2a2e36",
+    "blank": "#565c68",
     "unclipped": "#8fa5ff",
     "clipped": "#ff6f76",
     "run-0": "#4aa8e0",
@@ -35,6 +37,12 @@ _DARK: Final = {
     "run-6": "#d9c35a",
     "run-7": "#ffffff",
 }
+HEAT: Final = "Viridis"
+"""Colours of values, of one name in both drawing libraries. It holds no grey: blank cells are told from every value."""
+
+BAND: Final = 0.2
+"""How much of its colour a band has."""
+
 THEMES: Final = {"light": _LIGHT, "dark": _DARK}
 
 
@@ -71,10 +79,18 @@ def run_colours(runs: Sequence[Run]) -> tuple[str, ...]:
 
     Any other choice of runs gets one colour each, by its place.
     """
-    clipped = [run.clip is not None for run in runs]
-    if len(runs) == 1 or sorted(clipped) == [False, True]:
+    return clip_colours([run.clip is not None for run in runs])
+
+
+def clip_colours(clipped: Sequence[bool]) -> tuple[str, ...]:
+    """The same, for what is known of runs: whether each was clipped.
+
+    >>> clip_colours([False, True]), clip_colours([True, True])
+    (('unclipped', 'clipped'), ('run-0', 'run-1'))
+    """
+    if len(clipped) == 1 or sorted(clipped) == [False, True]:
         return tuple("clipped" if is_clipped else "unclipped" for is_clipped in clipped)
-    return tuple(f"run-{index % len(OKABE_ITO)}" for index in range(len(runs)))
+    return tuple(f"run-{index % len(OKABE_ITO)}" for index in range(len(clipped)))
 
 
 def stable_colours(places: Sequence[int], clipped: Sequence[bool]) -> tuple[str, ...]:

@@ -78,11 +78,6 @@ class Clipper:
             logger.warning("gradlens: the optimizer has other parameters than before; %s forgets its past.", self._rule)
         return other
 
-    @property
-    def local(self) -> bool:
-        """Whether each parameter is clipped independently of the others."""
-        return self._rule.local
-
     @torch.no_grad()
     def clip(
         self, parameters: Sequence[Tensor], norms: Tensor, lr: float | Tensor, *, scale: Tensor | None = None
@@ -104,6 +99,8 @@ class Clipper:
         places = [index for index, parameter in enumerate(parameters) if parameter.grad is not None]
         if not places:
             return {}
+        if self._xp is np:
+            lr = float(lr)
         tensors = [gradient for parameter in parameters if (gradient := parameter.grad) is not None]
         norm, norms = self._seen(norms, places)
         if reads_entries(self._rule):

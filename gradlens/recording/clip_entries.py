@@ -14,11 +14,13 @@ from torch import Tensor
 from gradlens.clipping import ClipRule, Measured
 from gradlens.clipping.match_step import matching
 from gradlens.clipping.rule import State, total_norm
-from gradlens.recording.norms import dense, tensor_norms, wide
+from gradlens.recording import cpu_norms
+from gradlens.recording.dense import dense
+from gradlens.recording.norms import tensor_norms, wide
 from gradlens.recording.scaling import entries, scale_gradients, take
 
-_ROW = 2048
-"""Entries whose squares are summed in single precision, on the CPU, before the sum goes on in double."""
+_SINGLE = 4
+"""Bytes of a number of single precision."""
 
 
 @dataclass(slots=True)
@@ -54,17 +56,24 @@ class Gradients:
         scale_gradients(self.tensors, take(coefficients, self.places))
         self.norms = self.norms * coefficients
 
-    def measure(self, changed: Tensor) -> None:
-        """Measure the norms afresh; where nothing has changed, a 0-d bool, they keep every bit."""
-        if changed.device.type == "cpu" and not bool(changed):
+    def measure(self, changed: Tensor | Sequence[bool]) -> None:
+        """Measure the norms afresh; where nothing has changed they keep every bit.
+
+        Args:
+            changed: whether any gradient has, a 0-d bool on the device; or on the CPU which of them have.
+        """
+        which = list(range(len(self.tensors)))
+        if not isinstance(changed, Tensor):
+            which = [index for index in which if changed[index]]
+        elif changed.device.type == "cpu" and not bool(changed):
             return
-        found = tensor_norms(self.tensors, self.norms.device)
+        found = tensor_norms([self.tensors[index] for index in which], self.norms.device)
         found = found if self.scale is None else found / self.scale.to(found)
         found = torch.where(torch.isnan(found), torch.inf, found)
-        norms = torch.full_like(self.norms, torch.nan)
-        for place, norm in zip(self.places, found, strict=True):
-            norms[place] = norm
-        self.norms = torch.where(changed, norms, self.norms)
+        norms = self.norms.clone()
+        for index, norm in zip(which, found, strict=True):
+            norms[self.places[index]] = norm
+        self.norms = torch.where(changed, norms, self.norms) if isinstance(changed, Tensor) else norms
 
     def copy(self) -> Gradients:
         """The same, free to be changed."""
@@ -139,34 +148,46 @@ def unit_norms(tensor: Tensor) -> Tensor:
 def _row_norms(tensor: Tensor) -> Tensor:
     """L2 norm of each index of the first dimension."""
     rows = tensor.reshape(len(tensor), math.prod(tensor.shape[1:]))
-    norms: Tensor
-    if tensor.device.type != "cpu":
-        norms = torch.linalg.vector_norm(rows, dim=1, dtype=wide(tensor.device))
-        return norms
-    kind = None if rows.dtype in (torch.float32, torch.float64) else torch.float32
-    squares = torch.zeros(len(rows), dtype=torch.float64)
-    for piece in torch.split(rows, _ROW, dim=1):
-        squares += torch.linalg.vector_norm(piece, dim=1, dtype=kind).double().square()
-    if not squares.isfinite().all():  # those of single-precision entries overflow above 1e19
-        squares = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).square()
-    return squares.sqrt()
+    if tensor.device.type == "cpu":
+        return cpu_norms.row_norms(rows)
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=wide(tensor.device))
+    return norms
 
 
 def _clamp(gradients: Gradients, v: float) -> None:
+    if gradients.norms.device.type == "cpu":
+        most = v if gradients.scale is None else v * float(gradients.scale)
+        changed = [_clamp_on_host(entries(tensor), most) for tensor in gradients.tensors]
+        gradients.clipped.append(torch.tensor(any(changed)))
+        gradients.measure(changed)
+        return
     clipped = torch.zeros((), dtype=torch.bool, device=gradients.norms.device)
     for view in map(entries, gradients.tensors):
         if view.numel() == 0:
             continue
         largest = torch.linalg.vector_norm(view, torch.inf)
+        most = torch.finfo(view.dtype).max  # beyond it there are infinities only
         if gradients.scale is None:
             clipped = clipped | (largest > v).to(clipped.device)
-            view.clamp_(-v, v)
+            view.clamp_(-min(v, most), min(v, most))
         else:
-            most = v * gradients.scale.to(view.device)
-            clipped = clipped | (largest > most).to(clipped.device)
-            view.clamp_(-most, most)
+            scaled = (v * gradients.scale.to(view.device)).clamp(max=most)
+            clipped = clipped | (largest > scaled).to(clipped.device)
+            view.clamp_(-scaled, scaled)
     gradients.clipped.append(clipped)
     gradients.measure(clipped)
+
+
+def _clamp_on_host(view: Tensor, most: float) -> bool:
+    """Clamp what needs it; whether it did. One tensor after another, so that each is read from memory once."""
+    if view.numel() == 0:
+        return False
+    low, high = map(float, torch.aminmax(view))
+    if -most <= low and high <= most:
+        return False
+    most = min(most, torch.finfo(view.dtype).max)  # beyond it there are infinities only
+    view.clamp_(-most, most)
+    return not math.isnan(high)  # as on a device, where a NaN is the largest entry
 
 
 def _clip_units(gradients: Gradients, rule: ClipRule) -> None:
@@ -182,7 +203,16 @@ def _clip_units(gradients: Gradients, rule: ClipRule) -> None:
             _scale_units(tensor, own.to(tensor.device))
     gradients.clipped.append((torch.isfinite(norms) & (norms > clip.thresholds)).any())
     gradients.unit_coefficients = clip.coefficients
-    gradients.measure((clip.coefficients != 1.0).any())
+    changed = (clip.coefficients != 1.0).any()
+    if any(tensor.dtype.itemsize < _SINGLE for tensor in gradients.tensors):
+        gradients.measure(changed)  # products were rounded
+        return
+    squares = torch.split((clip.coefficients * norms).square(), [len(each) for each in found])
+    after = gradients.norms.clone()
+    for place, each in zip(gradients.places, squares, strict=True):
+        after[place] = each.sum().sqrt()
+    after = torch.where(torch.isnan(after) & ~torch.isnan(gradients.norms), torch.inf, after)
+    gradients.norms = torch.where(changed, after, gradients.norms)
 
 
 def _scale_units(tensor: Tensor, coefficients: Tensor) -> None:

@@ -6,14 +6,18 @@ microseconds beside its memory: where a training has hundreds of small tensors, 
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from gradlens.recording.dense import in_one_piece
 
 Floats = NDArray[np.float64]
 
@@ -26,33 +30,32 @@ _HALF_ROW = 512
 """Entries of half precision, which torch sums, less exactly than BLAS."""
 _PIECE = 1 << 18
 """Entries of a difference that are held at a time, so that they are still in the cache when they are summed."""
-_MOST_VIEWS = 1 << 12
+_TINY, _HUGE = 1e-30, 1e30
+"""Sums of squares within which those of single precision neither vanish (below 1e-38) nor overflow."""
 
 _KINDS: dict[torch.dtype, np.dtype[Any]] = {
     torch.float32: np.dtype(np.float32),
     torch.float64: np.dtype(np.float64),
 }
-_views: dict[tuple[int, int, torch.dtype], tuple[NDArray[Any], ...]] = {}
-"""Address, size and dtype of memory that was looked at -> how to look at it; gradients often come to lie where the last
-ones lay."""
 
 
 def norms(tensors: Sequence[Tensor]) -> Tensor:
     """L2 norm of each tensor, (n,) float64.
 
     Args:
-        tensors: real, contiguous tensors on the CPU, of any floating dtype.
+        tensors: on the CPU, of any floating or complex dtype, dense or sparse.
 
     >>> norms([torch.tensor([3.0, 4.0]), torch.ones(10_000)]).tolist()
     [5.0, 100.0]
     """
-    rows = [None if tensor.dtype in _HALF else _rows(tensor) for tensor in tensors]
+    made: list[Tensor] = []
+    rows = [_looked_at(tensor, made) for tensor in tensors]
     squares = _summed([each for each in rows if each is not None])
     if len(squares) < len(tensors):
         found = iter(squares)
         pairs = zip(tensors, rows, strict=True)
         squares = np.array([_squares_of_half(tensor) if views is None else next(found) for tensor, views in pairs])
-    return torch.from_numpy(_roots(squares, lambda index: not bool(tensors[index].any()), lambda index: tensors[index]))
+    return torch.from_numpy(_roots(squares, lambda index: in_one_piece(tensors[index])))
 
 
 def difference_norms(new: Sequence[Tensor], old: Sequence[Tensor]) -> Tensor:
@@ -65,12 +68,13 @@ def difference_norms(new: Sequence[Tensor], old: Sequence[Tensor]) -> Tensor:
         old: of the same sizes and dtypes.
     """
 
-    def same(index: int) -> bool:
-        return torch.equal(new[index], old[index])
+    def difference(index: int) -> Tensor:
+        return in_one_piece(new[index]).double() - in_one_piece(old[index]).double()
 
     squares = np.empty(len(new))
     scratch: dict[torch.dtype, NDArray[Any]] = {}
-    for index, (one, other) in enumerate(zip(new, old, strict=True)):
+    for index, pair in enumerate(zip(new, old, strict=True)):
+        one, other = map(in_one_piece, pair)
         if one.dtype in _HALF:
             pieces = zip(one.detach().reshape(-1).split(_PIECE), other.reshape(-1).split(_PIECE), strict=True)  # type: ignore[no-untyped-call]
             squares[index] = sum(_squares_of_half(a.float() - b.float()) for a, b in pieces)
@@ -79,35 +83,78 @@ def difference_norms(new: Sequence[Tensor], old: Sequence[Tensor]) -> Tensor:
             scratch[one.dtype] = np.empty(_PIECE + _ROW, _KINDS[one.dtype])
         pairs = zip(_rows(one), _rows(other), strict=True)
         squares[index] = sum(_squared_difference(a, b, scratch[one.dtype]) for a, b in pairs)
-    return torch.from_numpy(_roots(squares, same, lambda index: new[index].double() - old[index].double()))
+    return torch.from_numpy(_roots(squares, difference))
 
 
-@dataclass(frozen=True, slots=True)
-class _Memory:
-    """Memory as NumPy takes it."""
+def row_norms(matrix: Tensor) -> Tensor:
+    """L2 norm of each row, (rows,) float64.
 
-    __array_interface__: dict[str, Any]
+    Args:
+        matrix: (rows, columns), real, on the CPU, of any floating dtype.
 
-
-def _rows(tensor: Tensor) -> tuple[NDArray[Any], ...]:
-    """Views of a tensor's memory as rows; several where no rows of one length make it up.
-
-    ``Tensor.numpy`` would forbid its storage to be resized, as sharding does. A view says where memory lies and does
-    not keep it: it is good for the tensor at hand, and again for whatever tensor has the same address, size and dtype.
+    >>> row_norms(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()
+    [5.0, 0.0]
     """
-    key = (tensor.data_ptr(), tensor.numel(), tensor.dtype)
-    views = _views.get(key)
-    if views is None:
-        if len(_views) >= _MOST_VIEWS:
-            _views.clear()
-        views = _views[key] = tuple(_view(key[0], first, shape, tensor.dtype) for first, shape in _shapes(key[1]))
-    return views
+    one = in_one_piece(matrix.detach())
+    if one.dtype in _HALF:
+        one = one.float()
+    squares = np.zeros(len(one))
+    rows = np.empty(one.shape)
+    if one.numel():
+        kind = _KINDS[one.dtype]
+        rows = np.ndarray(one.shape, kind, _bytes(one.numel() * kind.itemsize).from_address(one.data_ptr()))
+        with np.errstate(all="ignore"):  # what overflows is computed again
+            for begin in range(0, one.shape[1], _ROW):
+                piece = rows[:, begin : begin + _ROW]
+                squares += np.vecdot(piece, piece)
+    roots = np.sqrt(squares)
+    bad = ~((squares > _TINY) & (squares < _HUGE))
+    if bad.any():
+        bad[bad] = rows[bad].any(axis=1)  # rows of zeros, such as those of dead units, are done
+    if bad.any():
+        roots[bad] = torch.linalg.vector_norm(one[torch.from_numpy(bad)], dim=1, dtype=torch.float64).numpy()
+    return torch.from_numpy(roots)
 
 
-def _view(address: int, first: int, shape: tuple[int, int], dtype: torch.dtype) -> NDArray[Any]:
+def _looked_at(tensor: Tensor, made: list[Tensor]) -> list[NDArray[Any]] | None:
+    """Views of a tensor's memory, or of that of a plain tensor made of it; None for one of half precision."""
+    one = tensor
+    plain = tensor.layout is torch.strided and tensor.is_cpu and tensor.is_contiguous() and not tensor.is_neg()
+    if not plain or tensor.dtype not in _KINDS:
+        one = in_one_piece(tensor)
+        made.append(one)  # so that it is there for as long as it is looked at
+        if one.dtype in _HALF:
+            return None
+    return _rows(one)
+
+
+def _rows(tensor: Tensor) -> list[NDArray[Any]]:
+    """Views of a plain tensor's memory as rows; several where no rows of one length make it up.
+
+    They say where the memory lies and do not keep it. ``Tensor.numpy`` would forbid its storage to be resized, as
+    sharding does; and views that were kept from step to step would lie between the gradients and break up the heap.
+    """
+    address = tensor.data_ptr()
+    return [
+        np.ndarray(shape, kind, memory.from_address(address + first))
+        for memory, first, shape, kind in _blocks(tensor.numel(), tensor.dtype)
+    ]
+
+
+@lru_cache(1 << 12)
+def _blocks(size: int, dtype: torch.dtype) -> tuple[tuple[Any, int, tuple[int, int], np.dtype[Any]], ...]:
+    """For each block of rows in a vector: what its bytes are to ctypes, where they begin, its shape and dtype."""
     kind = _KINDS[dtype]
-    where = {"data": (address + first * kind.itemsize, True), "shape": shape, "typestr": kind.str, "version": 3}
-    return np.asarray(_Memory(where))
+    return tuple(
+        (_bytes(shape[0] * shape[1] * kind.itemsize), first * kind.itemsize, shape, kind)
+        for first, shape in _shapes(size)
+    )
+
+
+@lru_cache(1 << 12)
+def _bytes(count: int) -> Any:
+    """The type of so many bytes somewhere in memory."""
+    return ctypes.c_ubyte * count
 
 
 def _shapes(size: int) -> list[tuple[int, tuple[int, int]]]:
@@ -127,23 +174,16 @@ def _shapes(size: int) -> list[tuple[int, tuple[int, int]]]:
     return [(0, (whole // _ROW, _ROW)), (whole, (1, size - whole))]
 
 
-def _summed(tensors: Sequence[tuple[NDArray[Any], ...]]) -> Floats:
+def _summed(tensors: Sequence[Sequence[NDArray[Any]]]) -> Floats:
     """Sum of squares of each tensor."""
-    views = [view for each in tensors for view in each]
-    counts = [sum(map(len, each)) for each in tensors]
-    buffer = np.empty(sum(counts))
-    singles = np.empty(sum(counts), np.float32)
+    views = list(chain.from_iterable(tensors))
+    if not views:
+        return np.zeros(len(tensors))
     with np.errstate(all="ignore"):  # what overflows is computed again
-        begin = 0
-        for view in views:
-            end = begin + len(view)
-            if view.dtype == np.float32:
-                np.vecdot(view, view, out=singles[begin:end])
-                buffer[begin:end] = singles[begin:end]
-            else:
-                np.vecdot(view, view, out=buffer[begin:end])
-            begin = end
-        return _segments(buffer, counts)
+        squares = [np.vecdot(view, view) for view in views]
+    each_has_one = len(views) == len(tensors) and all(tensors)
+    counts = list(map(len, squares)) if each_has_one else [sum(map(len, each)) for each in tensors]
+    return _segments(np.concatenate(squares, dtype=np.float64), counts)
 
 
 def _segments(numbers: Floats, counts: Sequence[int]) -> Floats:
@@ -169,7 +209,7 @@ def _squared_difference(one: NDArray[Any], other: NDArray[Any], scratch: NDArray
 
 
 def _squares_of_half(tensor: Tensor) -> float:
-    flat = tensor.detach().reshape(-1)
+    flat = in_one_piece(tensor).detach().reshape(-1)
     whole = flat.numel() - flat.numel() % _HALF_ROW
     rows = torch.linalg.vector_norm(flat[:whole].view(-1, _HALF_ROW), dim=1, dtype=torch.float32)
     rest = torch.linalg.vector_norm(flat[whole:], dtype=torch.float32)
@@ -177,11 +217,14 @@ def _squares_of_half(tensor: Tensor) -> float:
     return squares
 
 
-def _roots(squares: Floats, zero: Callable[[int], bool], tensor: Callable[[int], Tensor]) -> Floats:
-    """Square roots; where squares of single precision overflow (above 1e19) or vanish (below 1e-19), done over."""
-    good = (squares > 1e-30) & (squares < 1e30)
+def _roots(squares: Floats, tensor: Callable[[int], Tensor]) -> Floats:
+    """Square roots; where squares of single precision overflow or vanish, done over."""
+    good = (squares > _TINY) & (squares < _HUGE)
+    if good.all():
+        return np.sqrt(squares)
     roots = np.sqrt(squares, where=good, out=np.zeros_like(squares))
     for index in map(int, np.flatnonzero(~good)):
-        if squares[index] != 0 or not zero(index):
-            roots[index] = torch.linalg.vector_norm(tensor(index).detach(), dtype=torch.float64).item()
+        entries = tensor(index).detach()
+        if squares[index] != 0 or entries.any():
+            roots[index] = torch.linalg.vector_norm(entries, dtype=torch.float64).item()
     return roots

@@ -73,7 +73,7 @@ class Curvature:
         for probe, due in probes:
             if probe is None:
                 continue
-            if row.losses == 0 and of == 1 and due(row.step):
+            if not row.losses and of == 1 and due(row.step):
                 probe.remember(call)
             else:
                 probe.forget()
@@ -105,7 +105,7 @@ class Curvature:
                     self._consecutive.keep(gradients, copy=copy)
                 else:  # a fused optimizer undoes the scale in place
                     self._consecutive.keep(gradients, carried, copy=True)
-        elif row.losses > 1:
+        elif len(row.losses) > 1:
             row.smoothness = "none: several losses in this step"
         elif not self._smoothness.armed:
             row.smoothness = "none: no recorder.loss in this step"

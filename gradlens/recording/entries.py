@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradlens.recording.norms import dense, wide
+from gradlens.recording.dense import dense
+from gradlens.recording.norms import wide
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,9 @@ DIMENSIONS = 1024
 _ENTRIES = 1 << 24
 """Most entries of per-sample gradients that exist at once: 64 MB in single precision."""
 
+_ADDITIONS = 30_000_000
+"""That the host makes in a probe: some tenths of a second."""
+
 
 class FrozenWeightsProbe:
     """Each sample's gradient in a step's batch, in few dimensions.
@@ -108,7 +111,7 @@ class FrozenWeightsProbe:
         return torch.cat(rows)
 
 
-def estimates(rows: ArrayLike, *, resamples: int = 1000, seed: int = 0) -> dict[int, MicroBatchEstimate]:
+def estimates(rows: ArrayLike, *, resamples: int | None = None, seed: int = 0) -> dict[int, MicroBatchEstimate]:
     """What micro-batch clipping would do to the step, for every size of micro-batch: the host's part.
 
     The batch of B samples stands for the data. That is a strong assumption where it is not well above the noise scale:
@@ -116,7 +119,8 @@ def estimates(rows: ArrayLike, *, resamples: int = 1000, seed: int = 0) -> dict[
 
     Args:
         rows: (B, k) as :meth:`FrozenWeightsProbe.measure` gave them, on the host.
-        resamples: mini-batches drawn.
+        resamples: mini-batches drawn; if not given 1,000, and fewer, at least 100, for batches of more than 64 samples,
+            so that the time does not grow with their square.
         seed: of the draws.
 
     Returns:
@@ -131,4 +135,6 @@ def estimates(rows: ArrayLike, *, resamples: int = 1000, seed: int = 0) -> dict[
         return {}
     size = len(matrix)
     divisors = [b for b in range(1, size + 1) if size % b == 0]
+    if resamples is None:
+        resamples = max(100, min(1000, _ADDITIONS // (size * min(matrix.shape) * len(divisors))))
     return micro_batch_estimates(matrix, size, divisors, resamples=resamples, seed=seed)

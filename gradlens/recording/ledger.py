@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from gradlens.recording.frozen_weights import estimates
-from gradlens.recording.micro_batches import TABLE
+from gradlens.recording.micro_batch_probe import TABLE
 from gradlens.recording.row_finisher import RowFinisher
 from gradlens.recording.row_ring import RowRing
 from gradlens.recording.selection import Selection

@@ -8,23 +8,12 @@ import torch
 from torch import Tensor
 
 from gradlens.recording import cpu_norms
-
-_READ = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-"""What norms on the CPU are taken of; the rest is made to be."""
+from gradlens.recording.dense import dense
 
 
 def wide(device: torch.device) -> torch.dtype:
     """The widest float of a device: Apple's has no float64."""
     return torch.float32 if device.type == "mps" else torch.float64
-
-
-def dense(tensor: Tensor) -> Tensor:
-    """A real, strided view of a gradient with the same L2 norm: sparse values coalesced, complex as pairs."""
-    if tensor.is_sparse:
-        tensor = tensor.coalesce().values()
-    if tensor.is_complex():
-        return torch.view_as_real(tensor.resolve_conj())
-    return tensor.resolve_neg()
 
 
 def tensor_norms(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
@@ -46,7 +35,7 @@ def tensor_norms(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
     [5.0, 100.0]
     """
     if device.type == "cpu":
-        return cpu_norms.norms([_in_one_piece(tensor) for tensor in tensors])
+        return cpu_norms.norms(tensors)
     if not tensors:
         return torch.zeros(0, dtype=wide(device), device=device)
     flat = [dense(tensor.detach()).reshape(-1) for tensor in tensors]
@@ -55,22 +44,13 @@ def tensor_norms(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
     return torch.stack([norm.to(device) for norm in norms])
 
 
-def _in_one_piece(tensor: Tensor) -> Tensor:
-    """A real, contiguous tensor on the CPU with the same entries in their order."""
-    if tensor.dtype in _READ and tensor.is_cpu and tensor.layout is torch.strided and tensor.is_contiguous():
-        return tensor.resolve_neg()
-    found = dense(tensor.detach()).cpu()
-    return (found if found.dtype in _READ else found.float()).contiguous()
-
-
 def difference_norms(new: Sequence[Tensor], old: Sequence[Tensor], device: torch.device) -> Tensor:
     """L2 norm of each ``new - old``, as :func:`tensor_norms`; what it overwrites, if anything, is ``old``.
 
     On the CPU a difference is taken piece by piece in a scratch that stays in the processor's cache.
     """
     if device.type == "cpu":
-        pairs = [[_in_one_piece(tensor) for tensor in tensors] for tensors in (new, old)]
-        return cpu_norms.difference_norms(*pairs)
+        return cpu_norms.difference_norms(new, old)
     torch._foreach_sub_(list(old), [tensor.detach() for tensor in new])
     return tensor_norms(old, device)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from gradlens.recording import random_state
-from gradlens.recording.replayed_loss import buffers_shielded, first, gradients_shielded, modes_of, modes_shielded
+from gradlens.recording.attributes import attributes_put_back
+from gradlens.recording.replayed_loss import (
+    buffers_shielded,
+    first,
+    gradients_shielded,
+    modes_of,
+    modes_shielded,
+    parameters_put_back,
+)
 
 
 def per_sample_gradients(
@@ -37,10 +46,10 @@ def per_sample_gradients(
     layers that make their own initial state, buffers written to, and weights that ``compute`` does not reach through
     ``model``. ``compute`` may be called once more before that shows.
 
-    Afterwards weights, ``.grad``, buffers, random states and modes are what they were before. Dropout, and whatever
-    else draws from torch's generators, draws anew for each sample: every sample has a mask of its own, and not the one
-    that it had in training. What is drawn from Python's or NumPy's is drawn once in one pass. A tensor that the model
-    keeps as a plain attribute is that of the last evaluation.
+    Afterwards weights, ``.grad``, buffers, plain attributes of modules, random states and modes are what they were
+    before. Dropout, and whatever else draws from torch's generators, draws anew for each sample: every sample has a
+    mask of its own, and not the one that it had in training. What is drawn from Python's or NumPy's is drawn once in
+    one pass.
 
     Memory: B gradients, and in one pass also the graph of the whole batch. For a large model give fewer samples or some
     of the parameters.
@@ -111,6 +120,8 @@ def in_chunks(
     batch = _Batch.of(inputs, named_inputs)
     devices = {parameter.device for parameter in parameters.values()}
     random = random_state.capture(devices)
+    # The tables of embeddings with a largest norm are written to by a forward pass.
+    renormed = [p for m in model.modules() if getattr(m, "max_norm", None) is not None for p in m.parameters(False)]
     at_once = True
     step = size or batch.size
     for start in range(0, batch.size, step):
@@ -122,6 +133,8 @@ def in_chunks(
                 torch.enable_grad(),
                 modes_shielded(model, modes_of(model)),
                 gradients_shielded([*model.parameters(), *parameters.values()]),
+                attributes_put_back(model),
+                parameters_put_back(renormed) if renormed else nullcontext(),
             ):
                 found = _at_once(model, compute, parameters, batch, samples) if at_once else None
                 if found is None:

@@ -15,11 +15,12 @@ from gradlens.recording.curvature import Curvature
 from gradlens.recording.full_gradient import full_gradient
 from gradlens.recording.gradient_notes import GradientNotes, whole
 from gradlens.recording.loss_scaling import CarriedScales
-from gradlens.recording.micro_batches import MicroBatchClip, MicroBatchProbe
+from gradlens.recording.micro_batch_clip import MicroBatchClip
+from gradlens.recording.micro_batch_probe import MicroBatchProbe
 from gradlens.recording.norms import global_norm, tensor_norms
 from gradlens.recording.plan import Plan
 from gradlens.recording.replayed_loss import Gradients, ReplayedLoss
-from gradlens.recording.step_row import Part, StepRow, kept
+from gradlens.recording.step_row import Evaluated, Part, StepRow, kept
 from gradlens.recording.update import DistanceProbe, UpdateProbe
 
 logger = logging.getLogger("gradlens")
@@ -109,27 +110,25 @@ class Probes:
         """Before a loss is evaluated: remember how, if a probe of this step will evaluate it again."""
         self._curvature.loss_begins(row, call, of)
 
-    def loss_noted(self, row: StepRow, loss: Tensor, samples: int | None, domain: str | None) -> None:
-        """A loss was evaluated, undivided."""
-        if self._plan.micro_batches(row.step):
-            self._micro_batches.loss_noted(loss, samples, domain)
-
     def plain_due(self, step: int) -> bool:
         """Whether the gradient is wanted as it is without a clip of its micro-batches."""
         return self._plan.norms(step) or self._plan.micro_batches(step)
 
-    def backward_ended(self, row: StepRow, seed: Tensor, clip: MicroBatchClip | None, own: Gradients | None) -> None:
+    def backward_ended(
+        self, row: StepRow, seed: Tensor, notes: list[Evaluated], clip: MicroBatchClip | None, own: Gradients | None
+    ) -> None:
         """Measure the gradient where backward left it, if this may be the step's last backward pass.
 
         Args:
             row: of the step.
-            seed: what backward multiplied the loss by, divided by ``of``.
+            seed: what backward multiplied the losses by, divided by ``of``.
+            notes: of the losses that the pass went through.
             clip: the rule on micro-batches that has written to the gradient since, if any.
             own: the micro-batch's own gradient, where that rule has told it apart.
         """
         self._gradient.backward_ended(row, seed, self.scales.scale, due=clip is None and self._gradient_due(row))
         if self._plan.micro_batches(row.step):
-            self._micro_batches.backward_ended(seed, own)
+            self._micro_batches.backward_ended(seed, notes, own)
 
     def before_user_clip(self, row: StepRow) -> None:
         """Measure the gradient before a clip that the user names."""
@@ -271,7 +270,7 @@ class Probes:
             "clipped": (coefficients < 1.0).any(),
         }
         if clip.rho is not None:
-            row.scalars["rho"] = clip.rho / scale
+            row.scalars["rho"] = clip.rho
         if "grad_norm" in row.tensors:
             row.tensors["grad_norm_clipped"] = row.tensors.pop("grad_norm")
         if plain is not None and after is not None:

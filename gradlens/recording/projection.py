@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gradlens.recording.norms import dense
+from gradlens.recording.dense import dense
 
 _PIECE = 1 << 18
 """Entries hashed at a time: their numbers cost 8 bytes each, whatever the size of a tensor."""

@@ -38,7 +38,7 @@ from gradlens.recording.arguments import (
 from gradlens.recording.eager import not_compiled
 from gradlens.recording.environment import describe_environment, describe_parameters, plain
 from gradlens.recording.ledger import Ledger
-from gradlens.recording.micro_batches import MicroBatchClip
+from gradlens.recording.micro_batch_clip import MicroBatchClip
 from gradlens.recording.plan import Plan, usual_etas
 from gradlens.recording.probes import Probes
 from gradlens.recording.replayed_loss import first

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gradlens.recording import random_state
+from gradlens.recording.attributes import attributes_put_back
 from gradlens.recording.norms import global_norm, tensor_norms
 
 Gradients = list[Tensor | None]
@@ -52,8 +53,8 @@ class ReplayedLoss:
 
     Every evaluation begins with the random states and the train or eval modes of the step's own, in the precision of
     the weights: an autocast around the loss is left out, one inside ``compute`` is refused. Afterwards, also after an
-    exception, random states, modes, buffers and ``.grad`` are what they were before it. Other side effects of
-    ``compute`` (a counter of its own, state in a plain attribute) happen again. Nothing is read by the host.
+    exception, random states, modes, buffers, plain attributes of modules (a recurrent state, say) and ``.grad`` are
+    what they were before it. Side effects of ``compute`` elsewhere happen again. Nothing is read by the host.
 
     What buffers hold when an evaluation begins is what they hold now; a step's first evaluation may have begun with
     other values (of a recurrent state, say). All evaluations of one step begin with the same.
@@ -176,6 +177,7 @@ class ReplayedLoss:
                 modes_shielded(self._model, self._modes),
                 gradients_shielded([*self._model.parameters(), *self.parameters]),
                 buffers_shielded(self._model),
+                attributes_put_back(self._model),
                 _half_precision_refused(needed),
             ):
                 yield self._call, needed

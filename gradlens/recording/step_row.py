@@ -36,6 +36,25 @@ class Part(Enum):
 
 
 @dataclass(slots=True)
+class Evaluated:
+    """A loss of the step.
+
+    Attributes:
+        loss: undivided.
+        samples: how many it is of; None if that is not known.
+        domain: where they come from, if that was said.
+        reached: whether a backward pass has gone through it.
+        clipped: whether the gradient of such a pass was clipped as a micro-batch's.
+    """
+
+    loss: float | Tensor
+    samples: int | None = None
+    domain: str | None = None
+    reached: bool = False
+    clipped: bool = False
+
+
+@dataclass(slots=True)
 class StepRow:
     """A step under way.
 
@@ -46,7 +65,7 @@ class StepRow:
         micro_batches: column -> (K,) tensor or list, of the micro-batch table.
         parts: kind -> the same of one optimizer's parameters after another, until the step is over.
         passes: backward passes seen to end.
-        losses: calls of ``recorder.loss`` so far.
+        losses: what ``recorder.loss`` has evaluated so far.
         of: micro-batches in the step, as the user announced.
         declared: thresholds of the user's own clips in this step.
         smoothness: the estimator, or why there is none; None where no probe is due.
@@ -64,7 +83,7 @@ class StepRow:
     micro_batches: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, Parts] = field(default_factory=dict)
     passes: int = 0
-    losses: int = 0
+    losses: list[Evaluated] = field(default_factory=list)
     of: int = 1
     declared: list[float | None] = field(default_factory=list)
     smoothness: str | None = None
@@ -84,11 +103,23 @@ class StepRow:
         """Whether it takes the next step's gradient to complete the row."""
         return self.smoothness == CONSECUTIVE
 
-    def add_loss(self, loss: Tensor) -> None:
-        """Note the loss of one more micro-batch; the step's loss is their mean."""
-        total = self.scalars.get("loss", 0.0) * self.losses + kept(loss)
-        self.losses += 1
-        self.scalars |= {"loss": total / self.losses, "micro_batches": self.losses}
+    def add_loss(self, loss: Tensor, samples: int | None, domain: str | None) -> Evaluated:
+        """Note the loss of one more micro-batch."""
+        self.losses.append(Evaluated(kept(loss), samples, domain))
+        return self.losses[-1]
+
+    def note_losses(self) -> None:
+        """Note the step's loss, the mean over its micro-batches.
+
+        One that no backward pass went through, such as a batch left out since its loss was not finite,
+        is no part of the step, unless that is so of all.
+        """
+        made = [each for each in self.losses if each.reached] or self.losses
+        if made:
+            self.scalars |= {"loss": sum(each.loss for each in made) / len(made), "micro_batches": len(made)}
+        sizes = [each.samples for each in made if each.samples is not None]
+        if sizes:
+            self.scalars["batch_size"] = sum(sizes)
 
     def note_smoothness(self, *, moved: Tensor, change: Tensor) -> None:
         """Note the two norms whose ratio is the smoothness; the host divides, since only it can see a zero."""

@@ -16,11 +16,11 @@ from gradlens.recording.curvature import inside_backward
 from gradlens.recording.eager import not_compiled
 from gradlens.recording.full_gradient import batch_size
 from gradlens.recording.ledger import Ledger
-from gradlens.recording.micro_batches import MicroBatchClip
+from gradlens.recording.micro_batch_clip import MicroBatchClip
 from gradlens.recording.probes import Probes
 from gradlens.recording.replayed_loss import replaying
 from gradlens.recording.step_hooks import StepHooks
-from gradlens.recording.step_row import StepRow, kept
+from gradlens.recording.step_row import Evaluated, StepRow, kept
 
 
 class Steps:
@@ -62,7 +62,7 @@ class Steps:
         self.hooks: StepHooks | None = None
         self.probes, self.clipper, self.micro_clip, self.ledger = probes, clipper, micro_clip, ledger
         self._regroup = regroup
-        self._backward = BackwardEnd(self.backward_ended)
+        self._backward = BackwardEnd(self.backward_begins, self.backward_ended)
 
     def row(self) -> StepRow | None:
         """The row of the step under way; None if nothing is recorded."""
@@ -72,6 +72,8 @@ class Steps:
         """Before a loss is evaluated; returns the row that it belongs to, if any."""
         if replaying() or (self.hooks is not None and self.hooks.evaluating and self._begun):
             return None  # a probe's evaluation, or a line search's: the step's own loss is noted already
+        if self.micro_clip is not None and self.hooks is not None:  # not guarded, as every clip
+            self.micro_clip.loss_begins()
         row = None
         with self._guard():
             under_way = None if self.ledger is None else self.ledger.row
@@ -86,8 +88,6 @@ class Steps:
             if row is not None:
                 row.of = of
                 self.probes.loss_begins(row, call, of)
-        if self.micro_clip is not None and self.hooks is not None:
-            self.micro_clip.loss_begins()
         return row
 
     @property
@@ -110,31 +110,40 @@ class Steps:
             return
         with self._guard():
             size = batch_size(inputs)
-            if row is not None:
-                row.add_loss(loss)
-                self.probes.loss_noted(row, loss, size, domain)
+            noted = Evaluated(0.0) if row is None else row.add_loss(loss, size, domain)
             if row is not None or (self.micro_clip is not None and self.hooks is not None):
-                self._backward.watch(loss)
+                self._backward.watch(loss, noted)
             if row is None and self.ledger is not None:
                 return
             # A checkpoint of a training that is not recorded counts all the same.
             self.samples += size or 0
             if row is not None and size is not None:
-                row.scalars |= {"batch_size": row.scalars.get("batch_size", 0) + size, "samples": self.samples}
+                row.scalars["samples"] = self.samples
+
+    @property
+    def _waits(self) -> bool:
+        """Whether a backward pass is of the step under way: no optimizer has begun it."""
+        row = None if self.ledger is None else self.ledger.row
+        return self.hooks is not None and not (row is not None and (row.begun or row.ended))
 
     @not_compiled
-    def backward_ended(self, seed: Tensor) -> None:
-        """At the end of a backward pass through a loss of the step."""
+    def backward_begins(self) -> None:
+        """A backward pass has come to a loss of the step."""
+        if self.micro_clip is not None and self._waits:
+            self.micro_clip.pass_begins()
+
+    @not_compiled
+    def backward_ended(self, seed: Tensor, notes: list[Evaluated]) -> None:
+        """At the end of a backward pass through losses of the step."""
         row = None if self.ledger is None else self.ledger.row
-        waits = self.hooks is not None and not (row is not None and (row.begun or row.ended))
-        own = None
+        waits, own = self._waits, None
         with torch.no_grad():
             if self.micro_clip is not None and waits:  # not guarded, as every clip
                 plain = row is not None and self.probes.plain_due(row.step)
-                own = self.micro_clip.backward_ended(seed, plain=plain)
+                own = self.micro_clip.pass_ended(seed, notes, plain=plain)
             if row is not None and waits:
                 with self._guard():
-                    self.probes.backward_ended(row, seed, self.micro_clip, own)
+                    self.probes.backward_ended(row, seed, notes, self.micro_clip, own)
 
     @not_compiled
     def user_clips(self, parameters: Sequence[Tensor], max_norm: float, norm_type: float) -> None:
@@ -179,6 +188,7 @@ class Steps:
 
     def _check_micro_batches(self, clip: MicroBatchClip) -> None:
         """A clip that would silently not be applied is refused."""
+        clip.put_back()
         if inside_backward():
             raise RuntimeError(
                 "this training steps inside backward, before a micro-batch's gradient is there as a whole; use "
@@ -226,6 +236,7 @@ class Steps:
         self.step += 1
         if row is not None:
             row.ended = True
+            row.note_losses()
             row.scalars.setdefault("time", time.time())
             with self._guard():
                 clipped = self.micro_clip is not None and self.micro_clip.active

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
-from gradlens.stats.bootstrap import block_length, bootstrap_interval
+from gradlens.stats.bootstrap import block_length, percentile_interval, resample_counts
 
 Floats = NDArray[np.float64]
-_MOST_RESAMPLED = 5_000_000
+_MOST_RESAMPLED = 2_000_000
+_MOST_RANKED = 1_000_000
+_FEWEST_TRIES = 199
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,8 @@ def spearman(x: Floats, y: Floats) -> Floats:
     >>> float(spearman(np.array([1.0, 2.0, 3.0]), np.array([1.0, 10.0, 5.0])))
     0.5
     """
+    from scipy.stats import rankdata  # a recorder, which needs none of it, does not load SciPy
+
     return pearson(rankdata(x, axis=-1), rankdata(y, axis=-1))
 
 
@@ -108,7 +111,7 @@ def correlate(x: ArrayLike, y: ArrayLike, *, tries: int = 999, seed: int = 0, ii
     Args:
         x: (n,) numbers.
         y: (n,) numbers; pairs with a non-finite member are left out.
-        tries: resamples of the bootstrap; fewer, down to 199, where n times this passes five million.
+        tries: resamples of the bootstrap; fewer, down to 199, where n times this passes two million, or for ranks one.
         seed: its seed.
         iid: resample single pairs instead of blocks. Wrong for dependent data; offered as the control that shows it.
 
@@ -130,18 +133,120 @@ def correlate(x: ArrayLike, y: ArrayLike, *, tries: int = 999, seed: int = 0, ii
         return _no_answer(n, f"a correlation needs at least 16 pairs of finite values; there are {n}.")
     if _constant(xs) or _constant(ys):
         return _no_answer(n, "a correlation needs two series that vary; one of them is constant.")
-    tries = min(tries, max(199, _MOST_RESAMPLED // n))
-    r = float(pearson(xs, ys))
-    sx, sy = (xs - xs.mean()) / xs.std(), (ys - ys.mean()) / ys.std()
-    block = 1 if iid else block_length(sx * sy - r / 2 * (sx * sx + sy * sy))
+    block = 1 if iid else correlation_block(xs, ys)
+    pearsons, spearmans = resampled(xs, ys, block=block, tries=tries, seed=seed)
     return Correlation(
-        pearson=r,
-        pearson_interval=bootstrap_interval(pearson, xs, ys, block=block, tries=tries, seed=seed),
+        pearson=float(pearson(xs, ys)),
+        pearson_interval=percentile_interval(pearsons),
         spearman=float(spearman(xs, ys)),
-        spearman_interval=bootstrap_interval(spearman, xs, ys, block=block, tries=tries, seed=seed),
+        spearman_interval=percentile_interval(spearmans),
         n=n,
         block=block,
     )
+
+
+def correlation_block(x: Floats, y: Floats) -> int:
+    """Block length for the bootstrap of Pearson's r, from the series of its influence function.
+
+    >>> rng = np.random.default_rng(0)
+    >>> correlation_block(*rng.standard_normal((2, 400))) < 5
+    True
+    """
+    r = float(pearson(x, y))
+    sx, sy = _standardised(x), _standardised(y)
+    return block_length(sx * sy - r / 2 * (sx * sx + sy * sy))
+
+
+def resampled(
+    x: Floats, y: Floats, *, block: int, tries: int, seed: int = 0, ranks: bool = True
+) -> tuple[Floats, Floats]:
+    """Pearson's and Spearman's r in each resample of a circular block bootstrap, from how often each pair is in it.
+
+    Args:
+        x: (n,) finite numbers that vary.
+        y: (n,) the same.
+        block: block length in pairs.
+        tries: resamples; fewer, down to 199, where n times this passes two million, or for ranks one.
+        seed: seed of a generator of its own.
+        ranks: whether Spearman's is wanted.
+
+    Returns:
+        (tries,) and (fewer,) float64; ranks are formed anew in each resample, ties sharing their mean rank.
+
+    >>> x = np.arange(20.0)
+    >>> [draws.round(6).tolist() for draws in resampled(x, x**3, block=2, tries=2, ranks=False)]
+    [[..., ...], []]
+    """
+    n = len(x)
+    tries = min(tries, max(_FEWEST_TRIES, _MOST_RESAMPLED // n))
+    ranked = min(tries, max(_FEWEST_TRIES, _MOST_RANKED // n)) if ranks else 0
+    sx, sy = _standardised(x), _standardised(y)
+    summed = np.stack([sx, sy, sx * sx, sy * sy, sx * sy], axis=1)
+    by_x, by_y = _Ranking.of(x), _Ranking.of(y)
+    pearsons: list[Floats] = []
+    spearmans: list[Floats] = []
+    done = 0
+    for counts in resample_counts(n, block, tries, seed):
+        pearsons.append(_of_moments(counts @ summed / n))
+        if done < ranked:
+            chosen = counts[: ranked - done]
+            spearmans.append(_weighted(by_x.ranks(chosen), by_y.ranks(chosen), chosen))
+        done += len(counts)
+    return np.concatenate(pearsons), np.concatenate(spearmans) if spearmans else np.empty(0)
+
+
+def _of_moments(means: Floats) -> Floats:
+    x, y, xx, yy, xy = means.T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((xy - x * y) / np.sqrt((xx - x * x) * (yy - y * y)))
+
+
+def _weighted(x: Floats, y: Floats, counts: Floats) -> Floats:
+    """Pearson's r of (t, n) numbers whose weighted mean is 0."""
+    weighted = counts * x
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(
+            np.einsum("tn,tn->t", weighted, y)
+            / np.sqrt(np.einsum("tn,tn->t", weighted, x) * np.einsum("tn,tn,tn->t", counts, y, y))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranking:
+    """The order of a series, from which the ranks within any resample follow by counting.
+
+    Attributes:
+        order: (n,) places of the entries, ascending.
+        first: (distinct,) where in that order each distinct value begins.
+        place: (n,) which distinct value each entry has.
+    """
+
+    order: NDArray[np.int64]
+    first: NDArray[np.int64]
+    place: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, values: Floats) -> _Ranking:
+        order = np.argsort(values, kind="stable")
+        _, first, place = np.unique(values, return_index=True, return_inverse=True)
+        if len(first) < len(values):
+            _, first = np.unique(values[order], return_index=True)
+            return cls(order, first, place)
+        return cls(order, np.arange(len(values)), place)
+
+    def ranks(self, counts: Floats) -> Floats:
+        """(t, n) mean rank of each entry in each resample, less the mean of all ranks."""
+        each = counts[:, self.order]
+        if len(self.first) < len(self.order):
+            each = np.add.reduceat(each, self.first, axis=1)
+        ranks = each.cumsum(axis=1)
+        ranks -= 0.5 * each
+        ranks -= counts.shape[1] / 2
+        return ranks[:, self.place]
+
+
+def _standardised(values: Floats) -> Floats:
+    return np.asarray((values - values.mean()) / values.std())
 
 
 def _constant(values: Floats) -> bool:

@@ -51,7 +51,7 @@ def envelope(x: ArrayLike, y: ArrayLike, limit: int = 4000) -> Envelope:
         return Envelope(xs, ys, n, nonfinite_x)
     edges = np.linspace(0, n, limit // 4 + 1).astype(np.int64)
     starts, ends = edges[:-1], edges[1:]
-    stretch = np.repeat(np.arange(len(starts)), ends - starts)
-    order = np.lexsort((ys, stretch))  # within each stretch, by value: its ends are the extremes
-    keep = np.unique(np.concatenate([starts, ends - 1, order[starts], order[ends - 1]]))
+    stretches = [(begin, ys[begin:end]) for begin, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    extremes = [begin + int(place) for begin, part in stretches for place in (part.argmin(), part.argmax())]
+    keep = np.unique(np.concatenate([starts, ends - 1, extremes]))
     return Envelope(xs[keep], ys[keep], n, nonfinite_x)

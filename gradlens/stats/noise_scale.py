@@ -33,6 +33,7 @@ class StepSquares:
         large_size: (n,) how many equally weighted samples would make the mini-batch's gradient as noisy as it is: their
             number, where every sample counts the same.
         samples: (n,) their number.
+        weight: (n,) sum of the weights: by what the step's gradient is to be divided to be a mean.
     """
 
     steps: NDArray[np.int64]
@@ -40,6 +41,7 @@ class StepSquares:
     small_size: Floats
     large_size: Floats
     samples: Floats
+    weight: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ def step_squares(steps: ArrayLike, norms: ArrayLike, samples: ArrayLike, weights
         small_size=(count / total(1 / b))[usable],
         large_size=(total(w) ** 2 / total(w * w / b))[usable],
         samples=total(b)[usable],
+        weight=total(w)[usable],
     )
 
 

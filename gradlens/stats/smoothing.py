@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.signal import lfilter
 
 
 def ema(values: ArrayLike, weight: float) -> NDArray[np.float64]:
@@ -32,6 +31,8 @@ def ema(values: ArrayLike, weight: float) -> NDArray[np.float64]:
         raise ValueError(f"weight must be at least 0 and below 1; got {weight!r}.")
     x = np.asarray(values, dtype=np.float64)
     finite = np.isfinite(x)
+    from scipy.signal import lfilter  # a recorder, which needs none of it, does not load SciPy
+
     total = lfilter([1.0], [1.0, -weight], np.where(finite, x, 0.0))
     mass = lfilter([1.0], [1.0, -weight], finite.astype(np.float64))
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -36,7 +36,7 @@ def blocks(found: Snapshot, kind: str, low: int, high: int, columns: tuple[str, 
         limit = found.limit(session)
         tables = []
         for segment in found.segments(session, layout.TENSORS):
-            names = (*columns, "offsets", "values") if _cuts(found, session, segment) else columns
+            names = (*columns, "offsets", "values") if takes_values(found, session, segment) else columns
             try:
                 tables.append(read_tensors(segment, kind, low, high, names))
             except TooMuchError:
@@ -48,18 +48,19 @@ def blocks(found: Snapshot, kind: str, low: int, high: int, columns: tuple[str, 
             table = tensors_table(fresh, session, [kind])
             chosen = pc.and_(pc.greater_equal(table["parameter"], low), pc.less(table["parameter"], high))
             tables.append(table.filter(chosen))
-        parts += [_cut(table, limit).select(list(columns)) for table in tables]
+        parts += [below(table, limit).select(list(columns)) for table in tables]
         if sum(part.nbytes for part in parts) > MAX_BYTES:
             raise TooMuchError(f"{kind} of all parameters is too much to read at once; give the name of one.")
     schema = pa.schema([TENSOR_SCHEMA.field(name) for name in columns])
     return pa.concat_tables([part.cast(schema) for part in parts]) if parts else None
 
 
-def _cuts(found: Snapshot, session: int, segment: Segment) -> bool:
+def takes_values(found: Snapshot, session: int, segment: Segment) -> bool:
+    """Whether :func:`below` needs the values of a segment's blocks."""
     return not segment.thin and found.limit(session) != float("inf")
 
 
-def _cut(table: pa.Table, limit: float) -> pa.Table:
+def below(table: pa.Table, limit: float) -> pa.Table:
     """Blocks below a step; the one that it lies in keeps its values before it, and is summarised again."""
     if limit == float("inf"):
         return table

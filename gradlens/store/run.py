@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from gradlens.schema import TENSOR_KINDS, is_text
 from gradlens.store import blocks, files, layout, records, segments, series, snapshot, state
@@ -18,6 +20,7 @@ from gradlens.store.series import Series
 from gradlens.store.snapshot import Snapshot
 from gradlens.store.state import Footprint, SessionInfo
 from gradlens.store.tables import MICRO_BATCH_SCHEMA, column_order
+from gradlens.store.tensor_grid import TensorGrid, tensor_grid
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -290,6 +293,25 @@ class Run:
         low, high = self._chosen(kind, name)
         rows = self._ask(lambda found: blocks.blocks(found, kind, low, high, ("parameter", "block", *blocks.SUMMARIES)))
         return _frame(blocks.summaries(rows, self.parameters))
+
+    def tensor_grid(self, kind: str, edges: NDArray[np.int64], *, detail: bool) -> TensorGrid:
+        """A per-parameter quantity over stretches of steps, however many parameters and steps there are.
+
+        Args:
+            kind: as for :meth:`tensors`.
+            edges: (stretches + 1,) int64 steps, ascending; a stretch is from one edge to before the next.
+            detail: read every value; otherwise the summaries of 256 steps, which cost a tenth.
+
+        Returns:
+            (parameters, stretches) each of the smallest, largest and mean finite value, in the order of ``parameters``,
+            and of whether one (of summaries: a whole block) was NaN or infinite. What cannot be read is left out.
+
+        Raises:
+            ValueError: for another kind.
+        """
+        self._chosen(kind, None)
+        names = len(self.parameters)
+        return self._ask(lambda found: tensor_grid(found, kind, names, edges, detail=detail))
 
     @property
     def parameters(self) -> tuple[str, ...]:

@@ -122,3 +122,13 @@ def test_an_answer_that_the_data_do_not_give_is_a_sentence() -> None:
     assert np.isnan(found.overall.value)
     with pytest.raises(ValueError, match=r"^window must be at least 1; got 0\.$"):
         analysis.noise_scale(recorded(steps=20), window=0)
+
+
+@pytest.mark.parametrize("factor", [1.0, 4.0, 1000.0])
+def test_how_losses_were_divided_does_not_matter(factor: float) -> None:
+    run = recorded()
+    run.table["scale"] *= factor
+    steps, norms = run.named["grad_norm"]
+    run.named["grad_norm"] = steps, norms * factor
+    found, expected = analysis.noise_scale(run).overall, analysis.noise_scale(recorded()).overall
+    assert found.value == pytest.approx(expected.value, rel=1e-9)

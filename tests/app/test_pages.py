@@ -330,7 +330,7 @@ def test_an_error_shows_no_traceback_and_no_path(pair: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("form", "start"), [("pdf", b"%PDF-"), ("svg", b"<?xml"), ("png", b"\x89PNG"), ("csv", b"panel,mark,label,x,y")]
+    ("form", "start"), [("pdf", b"%PDF-"), ("svg", b"<?xml"), ("png", b"\x89PNG"), ("csv", b"panel,mark,label,x")]
 )
 def test_the_page_is_exported_as_a_figure(client: FlaskClient, read_pair: Path, form: str, start: bytes) -> None:
     answer = client.get(f"/export/dynamics.{form}?runs={','.join(keys_of(read_pair))}")

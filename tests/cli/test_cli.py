@@ -81,7 +81,7 @@ def test_info_says_what_a_run_holds(root: Path, capsys: Capture) -> None:
 def test_export_writes_the_figure(root: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "figures" / "one"
     assert main(["export", "figure", str(root), "--out", str(out), "--formats", "svg"]) == 0
-    assert {path.name for path in out.parent.iterdir()} == {"one.svg", "one.csv", "one.caption.txt"}
+    assert {path.name for path in out.parent.iterdir()} == {"one.svg", "one.csv", "one.caption.txt", "one.recipe.json"}
     assert "Training dynamics." in capsys.readouterr().out
     run = str(gradlens.open_runs(root)[0].path)
     rule = ["--figure", "threshold_history", "--percentile", "10", "--formats", "svg", "--json"]

@@ -104,6 +104,7 @@ def test_a_spec_makes_the_same_rule(rule: clipping.ClipRule) -> None:
     assert again == rule
     norms = [2.0, 1.0, 4.0]
     assert (clipping.replay(again, norms).thresholds == clipping.replay(rule, norms).thresholds).all()
+    assert hash(clipping.from_spec(rule.spec())) == hash(rule)  # equal values are one key of a mapping
 
 
 def test_refuses_specs_of_no_rule() -> None:

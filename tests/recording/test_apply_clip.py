@@ -15,6 +15,7 @@ from gradlens import clipping
 from gradlens.clipping import ClipRule, over_parameters
 from gradlens.clipping.members import Members, matching_names
 from gradlens.recording.apply_clip import Clipper
+from gradlens.recording.cpu_norms import row_norms
 from gradlens.recording.device_rules import device_rule
 from gradlens.recording.scaling import scale_gradients
 
@@ -417,3 +418,16 @@ def test_what_clips_nothing_reports_exactly_that(rule: ClipRule) -> None:
         assert not row["clipped"].item()
         assert row["grad_norm_clipped"].item() == pytest.approx(norm(*before), rel=1e-12)
         assert all((a == b).all() for a, b in zip(gradients(parameters), before, strict=True))
+
+
+def test_rows_of_zeros_cost_no_second_look() -> None:
+    """Embeddings and dead units have many; those that vanish in single precision are still told apart from them."""
+    matrix = torch.zeros(1000, 64)
+    matrix[3], matrix[5] = 1e-25, 1e25
+    with pytest.MonkeyPatch.context() as watched:
+        looked: list[int] = []
+        norm = torch.linalg.vector_norm
+        watched.setattr(torch.linalg, "vector_norm", lambda x, *a, **k: (looked.append(len(x)), norm(x, *a, **k))[1])
+        found = row_norms(matrix)
+    assert looked == [2]
+    assert found[[0, 3, 5]].tolist() == pytest.approx([0.0, 8e-25, 8e25], rel=1e-6)

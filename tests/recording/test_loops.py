@@ -19,6 +19,12 @@ from torch import nn
 import gradlens
 from gradlens import clipping, every
 
+# torch's compiler warns of itself.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script_method. is deprecated:DeprecationWarning"),
+]
+
 STEPS = 12
 OVERFLOWS = 5
 PERCENTILE = 40.0
@@ -27,6 +33,41 @@ PERCENTILE = 40.0
 def net() -> nn.Module:
     torch.manual_seed(1)
     return nn.Sequential(nn.Linear(4, 30), nn.Tanh(), nn.Linear(30, 3))
+
+
+class OddNet(nn.Module):
+    """Parameters of every kind: shared, complex, empty, frozen, and one that no loss reaches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.twice = nn.Linear(4, 4)
+        self.out = nn.Linear(4, 3)
+        self.tied = self.twice.weight
+        self.complex = nn.Parameter(torch.randn(3, dtype=torch.complex64))
+        self.empty = nn.Parameter(torch.zeros(0, 4))
+        self.frozen = nn.Parameter(torch.full((3,), 0.7), requires_grad=False)
+        self.unreached = nn.Parameter(torch.ones(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = torch.tanh(self.twice(torch.tanh(self.twice(x))) + x @ self.tied + self.empty.sum())
+        logits: torch.Tensor = self.out(hidden) * self.frozen + (self.complex * (0.3 + 0.4j)).real
+        return logits
+
+
+class SparseNet(nn.Module):
+    """A table whose gradient is sparse, and has some entries twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.table = nn.Embedding(50, 4, sparse=True)
+        self.out = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = (x.abs() * 3).long().clamp(max=49)
+        logits: torch.Tensor = self.out(self.table(rows).sum(1))
+        return logits
 
 
 @dataclass
@@ -248,23 +289,52 @@ def group_added(loop: Loop, step: int) -> None:
     loop.step()
 
 
+def odd_parameters(loop: Loop, step: int) -> None:
+    clipped_by_hand(loop, step) if step % 3 == 2 else plain(loop, step)
+
+
+def sparse_gradients(loop: Loop, step: int) -> None:
+    loop.optimizer.zero_grad(set_to_none=step % 2 == 0)
+    for _ in range(2):
+        loop.loss(of=2).backward()
+    loop.truth.after_backward()
+    loop.step()
+
+
+def compiled_model(loop: Loop, step: int) -> None:
+    plain(loop, step)
+
+
+def compiled_step(loop: Loop, step: int) -> None:
+    plain(loop, step)
+
+
 LOOPS: dict[str, Callable[[Loop, int], None]] = {
     each.__name__: each
     for each in (
         plain, closure, line_search, accumulation, divided_by_hand, one_sum, scaled, scaled_and_clipped, autocast,
         clipped_by_hand, clipped_by_name, captured, clamped_by_data, noise_added, group_added,
+        odd_parameters, sparse_gradients, compiled_model, compiled_step,
     )
 }  # fmt: skip
 CASES = [(name, fused) for name in LOOPS for fused in (False, True) if name.startswith("scaled") or not fused]
+MODELS: dict[str, Callable[[], nn.Module]] = {"odd_parameters": OddNet, "sparse_gradients": SparseNet}
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "line_search": lambda p: torch.optim.LBFGS(p, lr=0.3, max_iter=4),
+    "sparse_gradients": lambda p: torch.optim.SGD(p, lr=0.05),
+    "compiled_step": lambda p: torch.optim.SGD(p, lr=0.05, foreach=False),
+    "odd_parameters": lambda p: torch.optim.RMSprop(p, lr=0.01, foreach=False),
+}
 OBSERVED = ("line_search",)
 """A clip inside a line search is not defined, and refused."""
 
 
 def train(root: Path | None, name: str, rule: clipping.ClipRule | None, *, fused: bool) -> tuple[Loop, list[Any]]:
-    model = net()
-    optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), lr=0.05, fused=fused)
-    if name == "line_search":
-        optimizer = torch.optim.LBFGS(model.parameters(), lr=0.3, max_iter=4)
+    if name.startswith("compiled"):
+        torch._dynamo.reset()
+    model = MODELS.get(name, net)()
+    make = OPTIMIZERS.get(name, lambda p: torch.optim.Adam(p, lr=0.05, fused=fused))
+    optimizer = make(p for p in model.parameters() if p.requires_grad)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12, growth_interval=4, enabled=name.startswith("scaled"))
     recorder = gradlens.Recorder(
         model,
@@ -278,10 +348,15 @@ def train(root: Path | None, name: str, rule: clipping.ClipRule | None, *, fused
         enabled=root is not None,
     )
     loop = Loop(model, optimizer, recorder, Truth(list(model.parameters())), scaler, torch.Generator().manual_seed(3))
+    if name == "compiled_model":
+        loop.model = torch.compile(model, backend="aot_eager")  # type: ignore[assignment]
+    if name == "compiled_step":
+        optimizer.step = torch.compile(optimizer.step, backend="eager")  # type: ignore[method-assign]
     for step in range(STEPS):
         LOOPS[name](loop, step)
     recorder.close()
-    state = [*model.state_dict().values(), *[p.grad for p in model.parameters()], torch.get_rng_state()]
+    gradients = [p.grad.to_dense() if p.grad is not None and p.grad.is_sparse else p.grad for p in model.parameters()]
+    state = [*model.state_dict().values(), *gradients, torch.get_rng_state()]
     return loop, [*state, optimizer.state_dict(), scaler.state_dict()]
 
 
@@ -374,9 +449,6 @@ def test_a_model_whose_loss_is_dropped_keeps_no_recorder_alive(tmp_path: Path) -
     loss.backward()  # its hook finds nobody to call
 
 
-# torch's compiler warns of itself.
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method. is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("what", ["the optimizer's step", "the whole iteration"])
 def test_a_compiled_step_leaves_the_recorder_out(tmp_path: Path, what: str) -> None:
     traced: list[str] = []

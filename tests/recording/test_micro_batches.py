@@ -102,7 +102,7 @@ def test_micro_batch_clipping_is_algorithm_1(tmp_path: Path, size: int, by_hand:
     means = [each.mean(0).norm().item() for each in plain]
     assert np.allclose(frame["grad_norm"], means, rtol=1e-5)
     assert np.allclose(frame["grad_norm_clipped"], [a.norm().item() for a in applied], rtol=1e-5)
-    assert np.allclose(frame["rho"], [n.min().item() * size / BATCH for n in norms], rtol=1e-5)
+    assert np.allclose(frame["rho"], [n.min().item() for n in norms], rtol=1e-5)
     assert np.allclose(frame["clip_coef_mean"], [(n.min() / n).mean().item() for n in norms], rtol=1e-5)
     assert set(frame["clip_source"]) == {"observed"}
     assert frame["clipped"].tolist() == [size < BATCH] * 5
@@ -284,3 +284,218 @@ def test_micro_batches_of_sparse_complex_and_missing_gradients(tmp_path: Path, r
     assert recorder.skipped == 0
     table = gradlens.open_run(recorder.path or "").micro_batches()
     assert np.allclose(table["grad_norm"], together.norm(dim=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("divided_by", ["of", "hand"])
+def test_the_noise_scale_of_a_recorded_training_is_that_of_its_data(tmp_path: Path, divided_by: str) -> None:
+    """Summands ||theta - a||^2 / 2 with a ~ N(0, s^2 I): g = theta and tr Cov = d s^2; lr 0 keeps theta where it is."""
+    d, s, k, size, steps = 20, 0.5, 4, 4, 300
+    model = nn.Linear(d, 1, bias=False)
+    nn.init.constant_(model.weight, 0.15)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    generator = torch.Generator().manual_seed(0)
+
+    def compute(a: torch.Tensor) -> torch.Tensor:
+        return 0.5 * (model.weight - a).square().sum(dim=1).mean()
+
+    options = {"update": never, "smoothness": never, "micro_batches": every(1)}
+    with gradlens.Recorder(model, optimizer, tmp_path, **options) as recorder:
+        for _ in range(steps):
+            optimizer.zero_grad()
+            for _ in range(k):
+                a = s * torch.randn(size, d, generator=generator)
+                if divided_by == "of":
+                    recorder.loss(compute, a, of=k).backward()
+                else:
+                    (recorder.loss(compute, a) / k).backward()
+            optimizer.step()
+    found = gradlens.analysis.noise_scale(gradlens.open_run(recorder.path or ""))
+    trace, squared = d * s**2, d * 0.15**2
+    assert found.status == ""
+    assert found.overall.trace == pytest.approx(trace, rel=0.03)
+    assert found.overall.interval[0] < trace / squared < found.overall.interval[1]
+    assert found.overall.interval[1] / found.overall.interval[0] < 1.7
+
+
+def linear(entries: int = 2) -> nn.Linear:
+    """Its gradient is the mean of its inputs."""
+    return nn.Linear(entries, 1, bias=False)
+
+
+class Applied:
+    """A training of a linear function, and what its optimizer took at each step."""
+
+    def __init__(self, root: Path, rule: clipping.ClipRule, **options: Any) -> None:
+        self.model = linear()
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+        self.taken: list[list[float]] = []
+        self.recorder = gradlens.Recorder(self.model, self.optimizer, root, clip=rule, smoothness=never, **options)
+        self.optimizer.register_step_pre_hook(lambda *_: self.taken.append(self.gradient()))
+
+    def gradient(self) -> list[float]:
+        gradient = self.model.weight.grad
+        return [math.nan] if gradient is None else gradient[0].tolist()
+
+    def loss(self, *samples: list[float], of: int = 1) -> torch.Tensor:
+        loss: torch.Tensor = self.recorder.loss(lambda x: self.model(x).mean(), torch.tensor(samples), of=of)
+        return loss
+
+
+@pytest.mark.parametrize("left_out", [None, 0, 1, 2])
+def test_a_micro_batch_that_the_training_leaves_out_takes_nothing_from_the_others(
+    tmp_path: Path, left_out: int | None
+) -> None:
+    run = Applied(tmp_path, clipping.per_sample(100.0), micro_batches=every(1))
+    gradients = [[1.0, 0.0], [0.0, 2.0], [4.0, 0.0]]
+    for _ in range(2):
+        run.optimizer.zero_grad()
+        for index, gradient in enumerate(gradients):
+            loss = run.loss(gradient, of=3)
+            if index != left_out:
+                loss.backward()
+        run.optimizer.step()
+    run.recorder.close()
+    made = [gradient for index, gradient in enumerate(gradients) if index != left_out]
+    expected = (torch.tensor(made).sum(0) / 3).tolist()
+    assert run.taken == [pytest.approx(expected, rel=1e-6)] * 2
+    opened = gradlens.open_run(run.recorder.path or "")
+    assert opened.steps()["stepped"].tolist() == [True, True]
+    assert opened.micro_batches()["grad_norm"].tolist() == pytest.approx([np.linalg.norm(g) for g in made] * 2)
+
+
+@pytest.mark.parametrize("set_to_none", [True, False])
+def test_a_step_that_was_given_up_either_way_is_forgotten(tmp_path: Path, set_to_none: bool) -> None:
+    run = Applied(tmp_path, clipping.micro_batch())
+    run.loss([math.inf, 7.0]).backward()
+    run.optimizer.zero_grad(set_to_none=set_to_none)
+    run.loss([3.0, 4.0]).backward()
+    run.optimizer.step()
+    assert run.taken == [[3.0, 4.0]]
+    run.recorder.close()
+
+
+def test_a_backward_pass_that_failed_leaves_what_there_was(tmp_path: Path) -> None:
+    run = Applied(tmp_path, clipping.per_sample(100.0))
+    run.loss([1.0, 0.0], of=2).backward()
+    loss = run.loss([0.0, 1.0], of=2)
+    run.model.weight.register_hook(lambda _: (_ for _ in ()).throw(MemoryError("out of memory")))
+    with pytest.raises(MemoryError):
+        loss.backward()
+    run.model.weight._backward_hooks.clear()
+    run.optimizer.step()
+    assert run.taken == [[0.5, 0.0]]
+    run.recorder.close()
+
+
+@pytest.mark.parametrize("sizes", [(4, 4, 1), (1, 2, 5)])
+def test_micro_batches_of_different_sizes_are_weighted_by_hand_and_clipped_by_their_own_norms(
+    tmp_path: Path, sizes: tuple[int, ...]
+) -> None:
+    same, different = Applied(tmp_path, clipping.micro_batch()), Applied(tmp_path, clipping.micro_batch())
+    for run, factor in ((same, 1.0), (different, 2.0)):
+        for index, size in enumerate(sizes):
+            scale = factor if index == 1 else 1.0
+            (run.loss(*[[3.0 * scale, 4.0 * scale]] * size) * size / sum(sizes)).backward()
+        run.optimizer.step()
+        run.recorder.close()
+        assert run.taken == [pytest.approx([3.0, 4.0], rel=1e-6)]  # alike in direction, and the shortest is 5 long
+        assert gradlens.open_run(run.recorder.path or "").series("rho")[1].tolist() == pytest.approx([5.0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("rule", [clipping.micro_batch(), clipping.match_step(clipping.micro_batch())], ids=str)
+def test_one_micro_batch_is_no_clipping_to_the_last_bit(
+    tmp_path: Path, rule: clipping.ClipRule, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(40, 30).to(dtype)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x = torch.randn(8, 40).to(dtype)
+    with gradlens.Recorder(model, optimizer, tmp_path, clip=rule, smoothness=never) as recorder:
+        model(x).square().mean().backward()
+        expected = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+        optimizer.zero_grad()
+        recorder.loss(lambda x: model(x).square().mean(), x).backward()
+        assert all(map(torch.equal, expected, [p.grad for p in model.parameters()]))
+        optimizer.step()
+
+
+def test_norms_near_the_end_of_single_precision_overflow_nothing(tmp_path: Path) -> None:
+    run = Applied(tmp_path, clipping.micro_batch())
+    for gradient in ([1.0, 0.0], [1e-39, 0.0]):
+        run.loss(gradient, of=2).backward()
+    run.optimizer.step()
+    assert run.taken == [[pytest.approx(1e-39, rel=1e-3), 0.0]]
+    run.recorder.close()
+
+
+def test_what_would_be_lost_is_refused(tmp_path: Path) -> None:
+    """A penalty with a backward pass of its own, and a clip between two micro-batches."""
+    for write in (
+        lambda run: (10 * run.model.weight.sum()).backward(),
+        lambda run: nn.utils.clip_grad_norm_(run.model.parameters(), 0.1),
+    ):
+        run = Applied(tmp_path, clipping.per_sample(100.0))
+        run.loss([1.0, 0.0], of=2).backward()
+        write(run)
+        with pytest.raises(RuntimeError, match=r"^the gradient that clipped micro-batches have left was written to"):
+            run.loss([0.0, 1.0], of=2)
+        run.recorder.close()
+
+
+def test_a_term_beside_the_loss_in_one_pass_stays_in_it(tmp_path: Path) -> None:
+    run = Applied(tmp_path, clipping.per_sample(100.0))
+    other = nn.Parameter(torch.ones(1))
+    run.optimizer.add_param_group({"params": [other]})
+    run.recorder.close()
+    recorder = gradlens.Recorder(
+        nn.ModuleDict({"a": run.model, "b": nn.ParameterList([other])}),  # type: ignore[dict-item]
+        run.optimizer, tmp_path, clip=clipping.per_sample(100.0), smoothness=never,
+    )  # fmt: skip
+    x = torch.tensor([[1.0, 0.0]])
+    for _ in range(3):
+        (recorder.loss(lambda x: run.model(x).mean(), x, of=3) + 0.5 * other.sum()).backward()
+    run.optimizer.step()
+    assert other.grad is not None
+    assert other.grad.item() == pytest.approx(1.5)
+    assert run.taken == [pytest.approx([1.0, 0.0])]
+    recorder.close()
+
+
+def test_a_gradient_without_backward_is_no_micro_batch(tmp_path: Path) -> None:
+    run = Applied(tmp_path, clipping.per_sample(1.0))
+    loss = run.loss([30.0, 40.0])
+    torch.autograd.grad(loss, run.model.weight, retain_graph=True)  # a look at the saliency, say
+    loss.backward()
+    run.optimizer.step()
+    assert run.taken == [pytest.approx([0.6, 0.8])]
+    run.optimizer.zero_grad()
+    (run.model.weight.grad,) = torch.autograd.grad(run.loss([30.0, 40.0]), run.model.weight)
+    with pytest.raises(RuntimeError, match="which this step did not go through"):
+        run.optimizer.step()
+    run.recorder.close()
+
+
+def test_losses_that_are_all_evaluated_first_are_told_apart(tmp_path: Path) -> None:
+    run = Applied(tmp_path, clipping.per_sample(10.0), micro_batches=every(1))
+    losses = [run.loss([3.0, 4.0], of=2), run.loss([30.0, 40.0], of=2)]
+    for loss in losses:
+        loss.backward()
+    run.optimizer.step()
+    run.recorder.close()
+    assert run.taken == [pytest.approx([(3 + 6) / 2, (4 + 8) / 2])]
+    table = gradlens.open_run(run.recorder.path or "").micro_batches()
+    assert table["grad_norm"].tolist() == pytest.approx([5.0, 50.0])
+    assert table["clip_coef"].tolist() == pytest.approx([1.0, 0.2])
+
+
+def test_sparse_gradients_stay_sparse(tmp_path: Path) -> None:
+    table = nn.Embedding(20, 3, sparse=True)
+    optimizer = torch.optim.SparseAdam(table.parameters(), lr=0.1)
+    with gradlens.Recorder(table, optimizer, tmp_path, clip=clipping.micro_batch(), smoothness=never) as recorder:
+        for row in (1, 7):
+            recorder.loss(lambda i: table(i).sum(), torch.tensor([row]), of=2).backward()
+        optimizer.step()
+        assert table.weight.grad is not None
+        assert table.weight.grad.is_sparse
+        assert sorted(table.weight.grad.coalesce().indices()[0].tolist()) == [1, 7]

@@ -1,6 +1,8 @@
 """Norms against float64, and nothing on the device path that reads the host."""
 
+import gc
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -102,6 +104,20 @@ def test_memory_that_is_used_again_is_looked_at_anew() -> None:
     for step in range(50):
         parts = [torch.full((size,), float(step)) for size in (17, 4096, 10_007)]
         assert tensor_norms(parts, CPU).tolist() == pytest.approx([step * math.sqrt(p.numel()) for p in parts])
+
+
+def test_nothing_of_a_measurement_outlives_it() -> None:
+    """What stays between gradients that come and go breaks up the heap: a training then grows step by step."""
+    tensors = [torch.randn(3 + index % 50) for index in range(200)]
+    tensor_norms(tensors, CPU)  # what is made once for each size is made
+    others = [[tensor.clone() for tensor in tensors] for _ in range(5)]  # at other addresses
+    tracemalloc.start()
+    for each in others:
+        tensor_norms(each, CPU)
+    gc.collect()
+    own = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, "*/gradlens/recording/*")])
+    tracemalloc.stop()
+    assert sum(each.size for each in own.statistics("filename")) < 2_000
 
 
 class LateEvent:

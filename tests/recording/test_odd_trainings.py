@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -202,3 +203,29 @@ def test_one_schedule_for_two_measures_sees_each_row_once(tmp_path: Path) -> Non
             optimizer.step()
     assert seen == [0, 1, 2, 3]
     assert gradlens.open_run(recorder.path or "").series("smoothness")[0].tolist() == [1]
+
+
+@pytest.mark.parametrize("skips_with", ["continue", "zero_grad"])
+def test_a_batch_that_the_training_leaves_out_is_no_part_of_the_next_step(tmp_path: Path, skips_with: str) -> None:
+    """The idiom ``if not loss.isfinite(): continue``; what counts is whether backward went through the loss."""
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    expected = []
+    with gradlens.Recorder(model, optimizer, tmp_path, micro_batches=every(1)) as recorder:
+        for step in range(6):
+            x = torch.full((2 + step, 3), math.nan if step in (1, 2, 4) else 1.0)
+            optimizer.zero_grad()
+            loss = recorder.loss(lambda x: model(x).square().mean(), x)
+            if not torch.isfinite(loss):
+                if skips_with == "zero_grad":
+                    optimizer.zero_grad()
+                continue
+            loss.backward()
+            optimizer.step()
+            expected.append((len(x), loss.item()))
+    run = gradlens.open_run(recorder.path or "")
+    frame = run.steps()
+    assert frame["step"].tolist() == [0, 1, 2]
+    assert list(zip(frame["batch_size"], frame["loss"], strict=True)) == expected
+    assert frame["micro_batches"].tolist() == [1, 1, 1]
+    assert run.micro_batches()["loss"].tolist() == pytest.approx([loss for _, loss in expected], rel=1e-6)

@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from nets import NoCopies, RestlessNet, everything, same
 from torch import Tensor, nn
 
-from gradlens import per_sample_gradients
+import gradlens
+from gradlens import every, per_sample_gradients
 from gradlens.recording.per_sample import in_chunks
 
 B = 5
@@ -432,3 +434,46 @@ def test_wrong_arguments_are_refused_in_sentences() -> None:
         lambda x: torch.ones(1, 2) * x.mean(),
         x,
     )
+
+
+def test_what_a_module_keeps_is_what_it_was(tmp_path: Path) -> None:
+    """Activations for an auxiliary loss, a recurrent state, a list and a counter, in plain attributes."""
+
+    class Keeping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 1)
+            self.calls, self.seen, self.state = 0, [], torch.zeros(1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = self.layer(x) + self.state
+            self.calls += 1
+            self.seen.append(out)
+            self.kept = out
+            self.state = out.detach().mean(0)
+            return out
+
+    def train(*, enabled: bool) -> tuple[list[float], int, int]:
+        torch.manual_seed(0)
+        model = Keeping()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        losses = []
+        every_probe = {"smoothness": every(1), "landscape": every(2), "frozen_weights": every(1)}
+        with gradlens.Recorder(model, optimizer, tmp_path, enabled=enabled, **every_probe) as recorder:
+            for _ in range(4):
+                optimizer.zero_grad()
+                loss = recorder.loss(lambda x: model(x).square().mean(), torch.ones(6, 3))
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.item() + model.kept.norm().item() + sum(s.sum().item() for s in model.seen))
+        assert recorder.skipped == 0
+        return losses, model.calls, len(model.seen)
+
+    assert train(enabled=True) == train(enabled=False)
+
+
+def test_a_table_with_a_largest_norm_is_what_it_was() -> None:
+    model = nn.Sequential(nn.Embedding(7, 4, max_norm=0.5), nn.Flatten(), nn.Linear(4, 1))
+    before = model[0].weight.detach().clone()
+    per_sample_gradients(model, lambda x: model(x).mean(), torch.arange(6)[:, None])
+    assert torch.equal(model[0].weight, before)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from gradlens.stats import block_length, bootstrap_interval, correlate, pearson
+from gradlens.stats import block_length, bootstrap_interval, correlate, pearson, spearman
+from gradlens.stats.bootstrap import percentile_interval, resample_counts
+from gradlens.stats.correlation import correlation_block, resampled
 
 TRIES = 400
 PHI, RHO, LENGTH = 0.8, 0.5, 1000
@@ -17,25 +19,45 @@ def ar1_pair(seed: int) -> np.ndarray:
     return np.asarray(lfilter([1.0], [1.0, -PHI], noise, axis=1))[:, 200:]
 
 
-def coverage(*, iid: bool) -> float:
-    covered = 0
+def coverage(*, iid: bool) -> tuple[float, float]:
+    """Share of 95 % intervals that hold the truth, and their median width."""
+    intervals = []
     for seed in range(TRIES):
         x, y = ar1_pair(seed)
-        block = 1
-        if not iid:
-            sx, sy, r = (x - x.mean()) / x.std(), (y - y.mean()) / y.std(), float(pearson(x, y))
-            block = block_length(sx * sy - r / 2 * (sx**2 + sy**2))
-        low, high = bootstrap_interval(pearson, x, y, block=block, tries=299, seed=seed)
-        covered += low <= RHO <= high
-    return covered / TRIES
+        block = 1 if iid else correlation_block(x, y)
+        intervals.append(percentile_interval(resampled(x, y, block=block, tries=299, seed=seed, ranks=False)[0]))
+    low, high = np.array(intervals).T
+    return float(np.mean((low <= RHO) & (high >= RHO))), float(np.median(high - low))
 
 
 def test_block_bootstrap_of_r_covers_on_ar1() -> None:
-    assert 0.87 <= coverage(iid=False) <= 0.98
+    covered, width = coverage(iid=False)
+    assert 0.87 <= covered <= 0.98
+    assert width < 0.25  # an interval that holds everything holds the truth too
 
 
 def test_iid_bootstrap_of_r_fails_the_same_test() -> None:
-    assert coverage(iid=True) <= 0.70
+    assert coverage(iid=True)[0] <= 0.70
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("block", [1, 3, 59, 60, 70])
+def test_counting_is_drawing(block: int, *, ties: bool) -> None:
+    """The fast path against its naive twin, which draws each resample and ranks it anew."""
+    x, y = np.random.default_rng(block).standard_normal((2, 60)).round(1 if ties else 9)
+    fast = resampled(x, y, block=block, tries=200, seed=5)
+    for draws, statistic in zip(fast, (pearson, spearman), strict=True):
+        slow = bootstrap_interval(statistic, x, y, block=block, tries=200, seed=5)
+        assert np.allclose(percentile_interval(draws), slow, rtol=1e-9)
+
+
+@pytest.mark.parametrize("block", [1, 7, 50, 99])
+def test_counts_are_those_of_blocks(block: int) -> None:
+    counts = np.concatenate(list(resample_counts(50, block, tries=300, seed=1)))
+    assert (counts.sum(axis=1) == 50).all()
+    assert abs(counts.mean(axis=0) - 1).max() < 0.5  # every place alike, those at the ends too
+    changes = (np.diff(counts, axis=1, append=counts[:, :1]) != 0).sum(axis=1)
+    assert changes.max() <= 2 * -(-50 // block)  # each block has two ends
 
 
 def test_correlate_uses_that_block_length() -> None:

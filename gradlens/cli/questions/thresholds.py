@@ -1,0 +1,60 @@
+"""``gradlens analyze thresholds``: which recorded steps a rule would have clipped."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from gradlens.analysis import PHASES, Thresholds, thresholds
+from gradlens.cli.answers import add_runs, answer_all
+from gradlens.cli.output import number, print_table
+from gradlens.clipping import one_rule
+from gradlens.store import Run
+
+
+def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the question."""
+    parser = verbs.add_parser("thresholds", help="which recorded steps a clip rule would have clipped")
+    parser.add_argument("--percentile", type=float, help="replay AutoClip at this percentile")
+    parser.add_argument("--max-norm", type=float, help="replay a fixed norm")
+    add_runs(parser)
+    parser.set_defaults(run=run)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Replay the rule over each run; 1 where a path leads to no run, or a run has no answer."""
+    rule = one_rule(given.percentile, given.max_norm)
+
+    def show(answers: Sequence[tuple[Run, Thresholds]]) -> None:
+        head = ("name", "steps", "clipped", *PHASES, "last threshold", "median coefficient", "NaN or inf")
+        print_table(head, [_row(run, answer) for run, answer in answers], right=range(1, len(head)))
+        said = [*(f"{run.name}: {each}" for run, answer in answers for each in answer.warnings)]
+        print("\n" + "\n".join([*said, *dict.fromkeys(answer.note for _, answer in answers)]))
+        option = f"--percentile {given.percentile:g}" if given.max_norm is None else f"--max-norm {given.max_norm:g}"
+        print(f"\ndraw it with: gradlens export figure RUN --figure threshold_history {option} --out figure")
+
+    return answer_all(given, lambda run: thresholds(run, rule), _numbers, show, {"rule": repr(rule)})
+
+
+def _row(run: Run, answer: Thresholds) -> tuple[str, ...]:
+    rates = (number(rate, percent=True) for rate in (answer.rate, *answer.rate_by_phase))
+    coefficients = " ".join(number(each) for each in answer.coefficient_by_phase)
+    return run.name, f"{answer.n:,}", *rates, number(_last(answer)), coefficients, f"{answer.nonfinite:,}"
+
+
+def _numbers(answer: Thresholds) -> dict[str, Any]:
+    return {
+        "steps": answer.n,
+        "clipped": answer.rate,
+        "clipped_by_phase": dict(zip(PHASES, answer.rate_by_phase, strict=True)),
+        "coefficient_by_phase": dict(zip(PHASES, answer.coefficient_by_phase, strict=True)),
+        "effective_lr_by_phase": dict(zip(PHASES, answer.effective_lr_by_phase, strict=True)),
+        "last_threshold": _last(answer),
+        "nonfinite": answer.nonfinite,
+        "warnings": answer.warnings,
+    }
+
+
+def _last(answer: Thresholds) -> float:
+    return float(answer.thresholds[-1]) if answer.n else float("nan")

@@ -1,0 +1,26 @@
+"""``spike_timeline`` by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gradlens.analysis import stability
+from gradlens.figures.drawing import Drawing, Option
+from gradlens.figures.figure import Figure
+from gradlens.figures.gallery.spike_timeline import spike_timeline
+from gradlens.store import Run
+
+
+def _make(runs: Sequence[Run], **options: Any) -> Figure:
+    return spike_timeline(stability(runs[0], **options))
+
+
+DRAWING = Drawing(
+    _make,
+    most=1,
+    options=(
+        Option("window", int, "recorded steps that a spike is compared with"),
+        Option("score", float, "least robust standard deviations of a spike"),
+    ),
+)

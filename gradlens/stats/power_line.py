@@ -1,0 +1,106 @@
+r"""Least squares of the power form: how fast smoothness grows with the gradient norm.
+
+.. math:: \min_{L_0, L_1 \ge 0,\; \rho} \sum_t (y_t - L_0 - L_1 x_t^\rho)^2
+
+For a given exponent the problem is a non-negative line, in closed form; the exponent is searched on a grid from 0.1 to
+4 and refined by a parabola through the three best sums of squares, in each resample of the bootstrap too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gradlens.stats.bootstrap import block_length, resample_counts
+from gradlens.stats.line_fit import NO_INTERVAL, LineFit, no_fit, usable_points, why_no_fit, with_intervals
+from gradlens.stats.nonnegative_line import FEWEST_TRIES, closed_form
+
+Floats = NDArray[np.float64]
+FORM = "power"
+EXPONENTS = np.linspace(0.1, 4.0, 40)
+_MOST_RESAMPLED = 1_000_000
+
+
+def power_line(x: ArrayLike, y: ArrayLike, *, tries: int = 999, seed: int = 0) -> LineFit:
+    """Fit L0 + L1 x^rho by least squares, L0 and L1 non-negative, with block-bootstrap intervals.
+
+    Args:
+        x: (n,) positive numbers in the order in which they were measured; others are left out.
+        y: (n,) positive numbers.
+        tries: resamples of the bootstrap; fewer, down to 199, where n times this passes one million.
+        seed: its seed.
+
+    Returns:
+        The fit; ``status`` says why there is none, ``caveat`` why there is no interval.
+
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.uniform(0.1, 4, 1000)
+    >>> fit = power_line(x, 2 + 3 * x**2 + rng.standard_normal(1000))
+    >>> low, high = fit.rho_interval
+    >>> bool(low < 2 < high), bool(high - low < 0.3)
+    (True, True)
+    """
+    xs, ys = usable_points(x, y)
+    n = len(xs)
+    why = why_no_fit(xs)
+    if why:
+        return no_fit(FORM, n, why)
+    x_unit, y_unit = float(np.exp(np.log(xs).mean())), float(ys.mean())
+    u, v = xs / x_unit, ys / y_unit
+    powers = u[:, None] ** EXPONENTS
+    summed = np.concatenate([powers, powers**2, v[:, None] * powers, v[:, None], v[:, None] ** 2], axis=1)
+    l0, l1, rho = (float(part[0]) for part in _profile(summed.mean(axis=0)[None]))
+    residuals = v - l0 - l1 * u**rho
+    slopes = residuals * u**rho
+    block = max(block_length(series) for series in (residuals, slopes, slopes * np.log(u)))
+    tries = min(tries, max(FEWEST_TRIES, _MOST_RESAMPLED // n))
+    means = np.concatenate([counts @ summed / n for counts in resample_counts(n, block, tries, seed)])
+    drawn = _profile(means)
+    fit = with_intervals(
+        FORM,
+        (l0 * y_unit, l1 * y_unit / x_unit**rho, rho),
+        (drawn[0] * y_unit, drawn[1] * y_unit / x_unit ** drawn[2], drawn[2]),
+        n,
+        block,
+    )
+    return _judge_exponent(fit, drawn[2])
+
+
+def _profile(means: Floats) -> tuple[Floats, Floats, Floats]:
+    """(t,) L0, L1 and rho of each row of means."""
+    size = len(EXPONENTS)
+    power, square, product = (means[:, size * part : size * (part + 1)] for part in range(3))
+    y, yy = means[:, -2:-1], means[:, -1:]
+    l0, l1 = closed_form(power, square, np.broadcast_to(y, power.shape), product)
+    left = yy + l0**2 + l1**2 * square - 2 * l0 * y - 2 * l1 * product + 2 * l0 * l1 * power
+    rows = np.arange(len(means))
+    best = left.argmin(axis=1)
+    inner = np.clip(best, 1, size - 2)
+    before, at, after = (left[rows, inner + shift] for shift in (-1, 0, 1))
+    bend = before - 2 * at + after
+    shift = np.where(bend > 0, 0.5 * (before - after) / np.where(bend > 0, bend, 1.0), 0.0)
+    shift = np.where(best == inner, np.clip(shift, -0.5, 0.5), best - inner)
+    rho = EXPONENTS[inner] + shift * (EXPONENTS[1] - EXPONENTS[0])
+    return _between(l0, rows, inner, shift), _between(l1, rows, inner, shift), rho
+
+
+def _between(values: Floats, rows: NDArray[np.int64], at: NDArray[np.int64], shift: Floats) -> Floats:
+    """Values of a grid, read between its points by the parabola through three, never below 0."""
+    before, middle, after = (values[rows, at + step] for step in (-1, 0, 1))
+    curve = middle + shift * (after - before) / 2 + shift**2 * (before - 2 * middle + after) / 2
+    return np.where(middle > 0, np.maximum(curve, 0.0), 0.0)
+
+
+def _judge_exponent(fit: LineFit, drawn: Floats) -> LineFit:
+    """Take the intervals away where the search's own ends, not the data, bound the exponent."""
+    low, high = EXPONENTS[0], EXPONENTS[-1]
+    outside = float(np.mean((drawn <= low) | (drawn >= high)))
+    if low < fit.rho < high and outside <= 0.025:
+        return fit
+    caveat = (
+        f"rho is not determined between {low:g} and {high:g} ({outside:.0%} of the resamples end at a bound): "
+        "no interval."
+    )
+    return replace(fit, l0_interval=NO_INTERVAL, l1_interval=NO_INTERVAL, rho_interval=NO_INTERVAL, caveat=caveat)

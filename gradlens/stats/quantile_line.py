@@ -1,0 +1,142 @@
+r"""Quantile regression of a line: the upper envelope of smoothness over the gradient norm.
+
+.. math:: \min_{L_0, L_1 \ge 0} \sum_t \rho_\tau(y_t - L_0 - L_1 x_t), \qquad \rho_\tau(r) = r\,(\tau - 1[r < 0])
+
+For a given slope the best intercept is a quantile of the residuals, or 0 if that is negative; what is left is convex in
+the slope, and is searched by golden sections. The interval resamples blocks of the estimating function,
+:math:`\theta^* = \theta + J^{-1} \tfrac1n \sum_t c_t X_t (\tau - 1[r_t < 0])` with :math:`c_t` the times that a
+resample holds point t, and J by Hendricks' and Koenker's difference of two neighbouring quantile lines.
+
+References:
+    Koenker and Bassett, "Regression quantiles", Econometrica, 1978.
+    Hendricks and Koenker, "Hierarchical spline models for conditional quantiles", JASA, 1992.
+    Parzen, Wei and Ying, "A resampling method based on pivotal estimating functions", Biometrika, 1994.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gradlens.stats.bootstrap import block_length, resample_counts
+from gradlens.stats.line_fit import NO_INTERVAL, LineFit, no_fit, usable_points, why_no_fit, with_intervals
+from gradlens.stats.nonnegative_line import FEWEST_TRIES, MOST_RESAMPLED
+
+Floats = NDArray[np.float64]
+MIN_BEYOND = 20
+_GOLDEN = (math.sqrt(5) - 1) / 2
+_SECTIONS = 64  # each leaves .618 of the interval: 1e-13 of the first
+
+
+def quantile_line(x: ArrayLike, y: ArrayLike, quantile: float, *, tries: int = 999, seed: int = 0) -> LineFit:
+    """Fit the line L0 + L1 x below which a share of the points lies, both non-negative, with intervals.
+
+    Args:
+        x: (n,) positive numbers in the order in which they were measured; others are left out.
+        y: (n,) positive numbers.
+        quantile: tau in (0, 1): 0.9 leaves one point in ten above the line.
+        tries: resamples of the bootstrap; fewer, down to 199, where n times this passes two million.
+        seed: its seed.
+
+    Returns:
+        The fit; ``status`` says why there is none, ``caveat`` why there is no interval: with fewer than 20 points
+        beyond the line, say.
+
+    Raises:
+        ValueError: if the quantile is not inside (0, 1).
+
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.uniform(1, 5, 2000)
+    >>> fit = quantile_line(x, (2 + 3 * x) * rng.random(2000), 0.9)  # its .9 quantile is 1.8 + 2.7 x
+    >>> bool(fit.l1_interval[0] < 2.7 < fit.l1_interval[1]), bool(np.ptp(fit.l1_interval) < 0.4)
+    (True, True)
+    """
+    if not 0 < quantile < 1:
+        raise ValueError(f"quantile must lie between 0 and 1, as .9; got {quantile!r}.")
+    form = f"quantile {quantile:g}"
+    xs, ys = usable_points(x, y)
+    n = len(xs)
+    why = why_no_fit(xs)
+    if why:
+        return no_fit(form, n, why)
+    x_unit, y_unit = xs.mean(), ys.mean()
+    u, v = xs / x_unit, ys / y_unit
+    line = _solve(u, v, quantile)
+    slope = y_unit / x_unit
+    score = quantile - (v < line[0] + line[1] * u)
+    block = max(block_length(score), block_length(score * u))
+    tries = min(tries, max(FEWEST_TRIES, MOST_RESAMPLED // n))
+    drawn = _resampled_lines(u, v, quantile, line, score, block, tries, seed)
+    fit = with_intervals(
+        form,
+        (float(line[0] * y_unit), float(line[1] * slope), 1.0),
+        (drawn[:, 0] * y_unit, drawn[:, 1] * slope, np.ones(1)),
+        n,
+        block,
+    )
+    beyond = n * min(quantile, 1 - quantile)
+    if beyond < MIN_BEYOND - 1e-9:
+        caveat = f"only about {beyond:.0f} points lie beyond it; an interval needs {MIN_BEYOND}."
+        return replace(fit, l0_interval=NO_INTERVAL, l1_interval=NO_INTERVAL, rho_interval=NO_INTERVAL, caveat=caveat)
+    return fit
+
+
+def _solve(u: Floats, v: Floats, quantile: float) -> tuple[float, float]:
+    """Intercept and slope of the quantile line of positive numbers."""
+    low, high = 0.0, float((v / u).max())
+    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+    at_left, at_right = _loss(u, v, quantile, left), _loss(u, v, quantile, right)
+    for _ in range(_SECTIONS):
+        if at_left <= at_right:
+            high, right, at_right = right, left, at_left
+            left = high - _GOLDEN * (high - low)
+            at_left = _loss(u, v, quantile, left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + _GOLDEN * (high - low)
+            at_right = _loss(u, v, quantile, right)
+    slope = low if low == 0 and _loss(u, v, quantile, 0.0) <= min(at_left, at_right) else (low + high) / 2
+    return _intercept(v - slope * u, quantile), slope
+
+
+def _intercept(residuals: Floats, quantile: float) -> float:
+    """The least of the residuals that has its share of them at or below it, 0 if that is negative."""
+    at = min(len(residuals) - 1, math.ceil(quantile * len(residuals)) - 1)
+    return max(0.0, float(np.partition(residuals, at)[at]))
+
+
+def _loss(u: Floats, v: Floats, quantile: float, slope: float) -> float:
+    residuals = v - slope * u
+    residuals -= _intercept(residuals, quantile)
+    return float(quantile * residuals.sum() - np.minimum(residuals, 0.0).sum())
+
+
+def _resampled_lines(
+    u: Floats, v: Floats, quantile: float, line: tuple[float, float], score: Floats, block: int, tries: int, seed: int
+) -> Floats:
+    """(tries, 2) intercept and slope in the resamples."""
+    n = len(u)
+    points = np.stack([np.ones(n), u], axis=1)
+    width = min(_bandwidth(n, quantile), 0.9 * min(quantile, 1 - quantile))
+    above, below = (np.array(_solve(u, v, quantile + shift)) for shift in (width, -width))
+    gap = points @ (above - below)
+    density = np.where(gap > 0, 2 * width / np.where(gap > 0, gap, 1.0), 0.0)
+    information = points.T @ (density[:, None] * points) / n
+    summed = score[:, None] * points
+    means = np.concatenate([counts @ summed / n for counts in resample_counts(n, block, tries, seed)])
+    means -= summed.mean(axis=0)  # not quite 0, since a quantile of n points is one of them
+    if np.linalg.cond(information) > 1e12:
+        return np.full((tries, 2), np.nan)
+    return np.asarray(np.array(line) + np.linalg.solve(information, means.T).T)
+
+
+def _bandwidth(n: int, quantile: float) -> float:
+    """Hall's and Sheather's, in quantiles."""
+    from scipy.stats import norm  # a recorder, which needs none of it, does not load SciPy
+
+    z = norm.ppf(quantile)
+    best = (1.5 * norm.pdf(z) ** 2 / (2 * z**2 + 1)) ** (1 / 3)
+    return float(n ** (-1 / 3) * norm.ppf(0.975) ** (2 / 3) * best)

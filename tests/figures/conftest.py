@@ -1,0 +1,104 @@
+"""Figures to draw: one of every mark, each figure that can be asked for by name, and one with names that do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gradlens
+from gradlens import figures
+from gradlens.figures.figure import (
+    Axis,
+    Band,
+    Bars,
+    Figure,
+    Heatmap,
+    Hexbin,
+    Line,
+    Panel,
+    Points,
+    Rule,
+    Text,
+)  # fmt: skip
+from gradlens.store import Run
+
+SAMPLES = Path(__file__).parents[2] / "sample_runs" / "autoclip_digits" / "runs"
+NARROW_AND_LONG = tuple(f"encoder.layers.{index}.self_attention.projection.weight" for index in range(40))
+
+
+@pytest.fixture(scope="session")
+def sample_pair() -> list[Run]:
+    """Two recorded trainings, one unclipped and one clipped."""
+    runs = gradlens.open_runs(SAMPLES)
+    return [runs[0], runs[-1]]
+
+
+@pytest.fixture(scope="session")
+def gallery(sample_pair: list[Run]) -> dict[str, Figure]:
+    """Every figure that can be asked for by name; a new one joins the tests by being in the table."""
+    return {
+        name: figures.draw(name, sample_pair[: drawing.most], **drawing.example)
+        for name, drawing in figures.DRAWINGS.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def every_mark() -> Figure:
+    """A panel for each mark, with gaps, zeros and intervals."""
+    rng = np.random.default_rng(0)
+    x = np.linspace(0, 10_000, 200)
+    y = np.sin(x / 1500)
+    gap = np.where((x > 3000) & (x < 4000), np.nan, y - 0.3)
+    cells = np.exp(rng.normal(size=(4, 30)))
+    cells[2, 10:14], cells[3, 3] = np.nan, 0.0
+    names = tuple(f"encoder.layers.{index}.weight" for index in range(4))
+    ends = np.array([0.4, 0.15, np.nan]), np.array([0.7, 0.22, 0.2])
+    panels = (
+        Panel("Band and line", "", Axis("iteration"), Axis("loss"), (
+            Band(x, gap, y + 0.3, "clipped", "95 % interval"), Line(x, y, "clipped", "clipped"),
+            Line(x, y / 2, "run-1", "other", dashed=True), Rule(0.5, "y", "two over the learning rate"),
+        )),
+        Panel("Coloured points", "", Axis("gradient norm, before clipping", "log"), Axis("smoothness", "log"), (
+            Points(np.exp(y), np.exp(-y), "unclipped", values=np.where(x < 200, np.nan, x), values_label="iteration"),
+        )),
+        Panel("Intervals", "", Axis("micro-batch size", "log", ticks=((1, "1"), (8, "8"), (64, "64"))), Axis("bias"), (
+            Points(np.array([1.0, 8.0, 64.0]), np.array([0.5, 0.2, 0.1]), "run-0", "measured",
+                   error_low=ends[0], error_high=ends[1]),
+        )),
+        Panel("Heatmap", "", Axis("iteration"), Axis("layer"), (
+            Heatmap(np.linspace(0, 2000, 31), names, cells, "gradient norm", "log"),
+        )),
+        Panel("Bars", "", Axis("strategy"), Axis("share of steps clipped"), (
+            Bars(("AutoClip", "fixed norm", "AGC"), np.array([0.3, 0.5, 0.2]), "clipped", "early",
+                 np.array([0.2, 0.4, 0.1]), np.array([0.4, 0.6, 0.3])),
+            Bars(("AutoClip", "AGC"), np.array([0.35, np.nan]), "unclipped", "late"),
+        )),
+        Panel("Hexagons", "", Axis("x", limits=(-2.0, 2.0)), Axis("y", limits=(-2.0, 2.0)), (
+            Hexbin(y, -y, "clipped", (-2.0, 2.0), (-2.0, 2.0)),
+        )),
+        Panel("Nothing", "", Axis("iteration"), Axis("loss"), (Text("None of these runs recorded a loss."),)),
+    )  # fmt: skip
+    return Figure("every_mark", panels, "Every mark.")
+
+
+@pytest.fixture(scope="session")
+def unwieldy() -> Figure:
+    """Names and numbers that no page has room for."""
+    rng = np.random.default_rng(1)
+    x = np.array([0.0, 1.23456e7])
+    long = "a run named at length, autoclip-percentile-10-learning-rate-0.003-batch-size-32-seed-0-second-attempt"
+    panels = (
+        Panel(long, "", Axis("wall time since the beginning, in milliseconds"), Axis("a quantity with a long name"), (
+            *(Line(x, 1e-7 * np.array([1.0, 2.0 + index]), f"run-{index}", f"{index} {long}") for index in range(6)),
+        )),
+        Panel("_hidden $\\frac{$", "", Axis("x", "log"), Axis("y", "log"), (
+            Line(np.array([1e-12, 1e9]), np.array([2.1, 2.3]), "ink", "_hidden $\\frac{$"),
+        )),
+        Panel("Rows", "", Axis("iteration"), Axis("parameter"), (
+            Heatmap(np.arange(11.0), NARROW_AND_LONG, rng.normal(size=(40, 10)), "logarithm of the gradient norm"),
+        )),
+        Panel("Names", "", Axis("strategy"), Axis("loss"), (Bars(NARROW_AND_LONG[:9], np.arange(9.0), "ink"),)),
+    )  # fmt: skip
+    return Figure("unwieldy", panels, "")
