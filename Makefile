@@ -5,6 +5,7 @@
 # make bench-store   what the store costs beside W&B, TensorBoard, SQLite and JSON lines (four minutes; .venv-peers)
 # make bench-rules   what each clip rule costs beside torch's own clip, and its replay (three minutes)
 # make bench-recorder   what recording costs a training beside W&B, TensorBoard and Cockpit (15 minutes; GPU=1: on the card)
+# make bench-app   what the dashboard takes over 100 runs of a million steps, beside TensorBoard (five minutes; Chromium)
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,7 +16,7 @@ DEMO ?= demo
 INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
 INSTALL_PEERS := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test soak bench-store bench-rules bench-recorder format audit clean
+.PHONY: demo test soak bench-store bench-rules bench-recorder bench-app format audit clean
 .SILENT:
 
 demo: $(VENV)/.core
@@ -32,6 +33,9 @@ bench-rules: $(VENV)/.core
 
 bench-recorder: $(VENV)/.core $(PEERS)/.made
 	$(BIN)/python -m benchmarks.recorder $(if $(GPU),--gpu)
+
+bench-app: $(VENV)/.dev $(PEERS)/.made
+	$(BIN)/python -m benchmarks.app
 
 soak: $(VENV)/.dev
 	GRADLENS_SOAK=1 $(BIN)/pytest -q --numprocesses 2 --dist worksteal tests/store

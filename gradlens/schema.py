@@ -341,6 +341,9 @@ STEP_COLUMNS: Final[dict[str, Column]] = {column.name: column for column in _COL
 USER_COLUMNS: Final = frozenset({"epoch", "tokens", "loss"})
 """Columns of the step table that ``recorder.log`` may fill."""
 
+CLOCKS: Final = ("step", "epoch", "time", "samples", "tokens")
+"""Columns that count up along a training, and can be the x of a curve."""
+
 NORMS: Final = frozenset({"grad_norm", "grad_norm_clipped", "update_norm", "param_norm"})
 """L2 norms, which those of parts make up."""
 

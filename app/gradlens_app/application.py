@@ -4,59 +4,58 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 
-from dash import Dash, Input, Output
+from dash import Dash, Input, Output, State
 from flask import Response
 from werkzeug.exceptions import HTTPException
 
-from gradlens_app import layout
-from gradlens_app.catalogue import Catalogue
-from gradlens_app.dynamics_figure import Figures
+from gradlens_app import frame, layout
+from gradlens_app.body import body
+from gradlens_app.data import Data
 from gradlens_app.exports import add_exports
-from gradlens_app.pages import dynamics, runs
-from gradlens_app.security import MAX_BODY, Gate, content_policy
+from gradlens_app.page import Page
+from gradlens_app.pages import PAGES
+from gradlens_app.responses import keep_responses
+from gradlens_app.security import MAX_BODY, Gate, content_policy, prefixed
 
 logger = logging.getLogger(__name__)
 
 _INDEX = """<!DOCTYPE html>
 <html lang="en">
-<head>{%metas%}<title>{%title%}</title><link rel="icon" type="image/svg+xml" href="/assets/mark.svg">{%css%}</head>
+<head>{%metas%}<title>{%title%}</title><link rel="icon" type="image/svg+xml" href="PREFIXassets/mark.svg">{%css%}</head>
 <body>{%app_entry%}<footer>{%config%}{%scripts%}{%renderer%}</footer></body>
 </html>"""
 
-# The theme lives in the browser; the server hears of it, since it draws the figures in the theme's colours.
-_THEME = """
-function(clicks) {
-    let theme = null;
-    try { theme = window.localStorage.getItem("gradlens-theme"); } catch (error) { theme = null; }
-    if (theme !== "dark" && theme !== "light") {
-        theme = window.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-    }
-    if (clicks) {
-        theme = theme === "dark" ? "light" : "dark";
-        try { window.localStorage.setItem("gradlens-theme", theme); } catch (error) { /* a private window */ }
-    }
-    return [theme, theme, theme === "dark" ? "Light theme" : "Dark theme"];
-}
-"""
 
-
-def create_app(root: str | os.PathLike[str]) -> Dash:
-    """The dashboard over a folder of runs, as a Dash application; ``serve`` runs it.
+def create_app(
+    *roots: str | os.PathLike[str],
+    base_path: str = "/",
+    token: str = "",
+    hosts: tuple[str, ...] = (),
+    fresh: float | None = None,
+) -> Dash:
+    """The dashboard over folders of runs, as a Dash application; ``serve`` runs it.
 
     Args:
-        root: the folder that a recorder writes to. It is read, never written.
+        roots: the folders that recorders write to. They are read, never written.
+        base_path: what every address begins with, as behind a proxy that serves more than this.
+        token: what a reader must bring once; none is asked for if empty.
+        hosts: names beside this machine's own to answer to.
+        fresh: seconds that a look at the folders is good for; see ``gradlens_app.data``.
 
     Raises:
-        RunError: if the root is missing or is not a folder.
+        RunError: if a root is missing or is not a folder.
+        ValueError: for a base path that is none.
     """
-    catalogue = Catalogue(root)
-    figures = Figures(catalogue)
+    prefix = prefixed(base_path)
+    data = Data(roots, fresh)
     app = Dash(
         "gradlens_app",
         title="gradlens",
         update_title=None,  # type: ignore[arg-type]  # Dash documents None for a steady title
-        index_string=_INDEX,
+        index_string=_INDEX.replace("PREFIX", prefix),
+        url_base_pathname=prefix,
         serve_locally=True,
         use_pages=False,
         pages_folder="",
@@ -65,42 +64,35 @@ def create_app(root: str | os.PathLike[str]) -> Dash:
         # Pages come and go with the address, and their callbacks with them.
         suppress_callback_exceptions=True,
     )
-    app.layout = layout.frame(catalogue.name)
-    app.clientside_callback(
-        _THEME,
-        Output("theme", "data"),
-        Output("provider", "forceColorScheme"),
-        Output("theme-switch", "children"),
-        Input("theme-switch", "n_clicks"),
-    )
-    _add_pages(app, catalogue)
-    runs.add_callbacks(app, catalogue)
-    dynamics.add_callbacks(app, catalogue, figures)
-    add_exports(app.server, catalogue, figures)
+    pages = {page.path: page for page in PAGES}
+    app.layout = lambda: layout.frame(data.name, PAGES, prefix, there=bool(data.listing().entries))
+    frame.connect(app, data, pages)
+    _add_pages(app, data, pages, prefix)
+    for page in PAGES:
+        if page.connect is not None:
+            page.connect(app, data)
+    add_exports(app.server, data, pages, prefix)
+    keep_responses(app.server, data)
     _add_error_pages(app)
     app.server.config["MAX_CONTENT_LENGTH"] = MAX_BODY  # also for a body that announced no length
-    app.server.wsgi_app = Gate(app.server.wsgi_app, content_policy(app.csp_hashes()))
+    app.server.wsgi_app = Gate(
+        app.server.wsgi_app, content_policy(app.csp_hashes()), token=token, hosts=hosts, prefix=prefix
+    )
     return app
 
 
-def _add_pages(app: Dash, catalogue: Catalogue) -> None:
+def _add_pages(app: Dash, data: Data, pages: Mapping[str, Page], prefix: str) -> None:
     @app.callback(
-        Output("page", "children"),
-        Output("rail", "children"),
-        Output("run-count", "children"),
-        Input("address", "pathname"),
+        Output("page", "children"), Input("address", "pathname"), Input("there", "data"), State("address", "search")
     )
-    def show(path: str | None) -> tuple[object, object, str]:
-        path = (path or "/").rstrip("/") or "/"
-        listing = catalogue.listing()
-        count = len(listing.entries)
-        if path not in layout.PAGES:
-            content: object = layout.missing_page()
-        elif not count:
-            content = layout.empty_root(catalogue.name, listing.problems)
-        else:
-            content = runs.page(listing) if path == runs.PATH else dynamics.page()
-        return content, layout.rail(path), f"{count:,} run{'' if count == 1 else 's'}"
+    def show(path: str | None, _there: bool | None, search: str | None) -> object:
+        page = pages.get(frame.bare(app, path))
+        listing = data.listing()
+        if page is None:
+            return layout.missing_page(prefix)
+        if not listing.entries:
+            return layout.empty_root(data.name, listing.problems)
+        return page.body(data) if page.body is not None else body(page, data, path or "/", search or "")
 
 
 def _add_error_pages(app: Dash) -> None:

@@ -1,4 +1,4 @@
-"""Downloads: the figure that the page shows, as a file for a paper or for a spreadsheet."""
+"""Downloads: what a page shows, as a file for a paper or for a spreadsheet."""
 
 from __future__ import annotations
 
@@ -9,71 +9,62 @@ from flask import Flask, Response, request
 
 from gradlens.figures.export import draw, numbers_csv
 from gradlens.figures.figure import Figure
-from gradlens_app.catalogue import Catalogue
-from gradlens_app.dynamics_figure import Figures
-from gradlens_app.selection import MOST_RUNS, Selection, SelectionError
-
-NAME = "training_dynamics"
-TYPES = {
-    "pdf": "application/pdf",
-    "svg": "image/svg+xml",
-    "png": "image/png",
-    "csv": "text/csv; charset=utf-8",
-}
-_PARAMETERS = ("runs", "steps", "panel", "style", "column")
+from gradlens_app.chart import FORMS
+from gradlens_app.data import Data
+from gradlens_app.looking import drawn, look
+from gradlens_app.page import Page, whole
+from gradlens_app.view import MOST_FIELDS, View, ViewError
 
 
-def export_path(form: str, selection: Selection, panel: int | None = None) -> str:
-    """Where the page's links point.
-
-    >>> export_path("pdf", Selection(("0123456789ab",)), 1)
-    '/export/training_dynamics.pdf?runs=0123456789ab&panel=1'
-    """
-    return f"/export/{NAME}.{form}{selection.query()}" + ("" if panel is None else f"&panel={panel}")
-
-
-def add_exports(server: Flask, catalogue: Catalogue, figures: Figures) -> None:
+def add_exports(server: Flask, data: Data, pages: Mapping[str, Page], prefix: str) -> None:
     """Add the download route to the server."""
     drawing = threading.Lock()  # matplotlib's settings belong to the process
+    by_name = {page.name: page for page in pages.values() if page.answer is not None}
 
-    @server.get(f"/export/{NAME}.<form>")
-    def export(form: str) -> Response:
+    @server.get(f"{prefix}export/<name>.<form>")
+    def export(name: str, form: str) -> Response:
         try:
-            data = _file(form, _parameters(), catalogue, figures, drawing)
-        except SelectionError as error:
+            page = by_name.get(name)
+            if page is None or form not in FORMS:
+                raise ViewError(f"Expected one of {', '.join(by_name)} as one of {', '.join(FORMS)}.")  # noqa: TRY301
+            given = _given()
+            figure = _figure(page, data, given)
+            content = _content(figure, form, given, drawing)
+        except ViewError as error:
             return Response(str(error), status=400, mimetype="text/plain")
-        disposition = f'attachment; filename="{NAME}.{form}"'
-        return Response(data, content_type=TYPES[form], headers={"Content-Disposition": disposition})
+        stem = f"{name}-{given['chart']}" if given.get("chart") else name
+        disposition = f'attachment; filename="{stem}.{form}"'
+        return Response(content, content_type=FORMS[form], headers={"Content-Disposition": disposition})
 
 
-def _parameters() -> Mapping[str, str]:
-    for name in request.args:
-        if name not in _PARAMETERS or len(request.args.getlist(name)) > 1:
-            raise SelectionError(f"Expected each of {', '.join(_PARAMETERS)} once at most; got something else.")
+def _given() -> Mapping[str, str]:
+    if len(request.args) > MOST_FIELDS or any(len(request.args.getlist(name)) > 1 for name in request.args):
+        raise ViewError(f"Expected an address with at most {MOST_FIELDS} fields, each once.")
     return request.args.to_dict()
 
 
-def _file(
-    form: str, given: Mapping[str, str], catalogue: Catalogue, figures: Figures, drawing: threading.Lock
-) -> bytes:
-    if form not in TYPES:
-        raise SelectionError(f"Expected one of the formats {', '.join(TYPES)}.")
-    selection = Selection.of(given)
-    if not selection.keys or len(selection.keys) > MOST_RUNS:
-        raise SelectionError(f"runs= expects the keys of 1 to {MOST_RUNS} runs; got {len(selection.keys or ())}.")
-    figure = figures.draw(catalogue.find(selection.keys), selection.steps)
-    figure = _panel(figure, given["panel"]) if "panel" in given else figure
+def _figure(page: Page, data: Data, given: Mapping[str, str]) -> Figure:
+    View.of(given)  # says what is wrong with it
+    if given.get("runs"):
+        data.find(View.of(given).keys or ())
+    found = look(page, data, "?" + request.query_string.decode("latin-1"))
+    if not found.answer.charts:
+        raise ViewError(found.answer.notes[0])
+    name = given.get("chart", "")
+    if not name:
+        return whole(page.name, found.answer)
+    chart = next((chart for chart in found.answer.charts if chart.name == name), None)
+    if chart is None:
+        raise ViewError(f"chart= expects one of {', '.join(chart.name for chart in found.answer.charts)}.")
+    return drawn(chart)
+
+
+def _content(figure: Figure, form: str, given: Mapping[str, str], drawing: threading.Lock) -> bytes:
     if form == "csv":
         return numbers_csv(figure).encode()
-    column = given.get("column", "half" if "panel" in given else "full")
+    column = given.get("column", "half" if len(figure.panels) == 1 else "full")
     try:
         with drawing:
             return draw(figure, form, given.get("style", "icml2024"), column)
     except ValueError as error:  # the renderer's word on a style or column that there is not
-        raise SelectionError(str(error)) from error
-
-
-def _panel(figure: Figure, text: str) -> Figure:
-    if not (text.isascii() and text.isdigit() and len(text) < 3 and int(text) < len(figure.panels)):
-        raise SelectionError(f"panel= expects a number from 0 to {len(figure.panels) - 1}.")
-    return figure.only(int(text))
+        raise ViewError(str(error)) from error

@@ -8,8 +8,11 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import dcc, html
 
-PAGES = {"/": "Runs", "/dynamics": "Dynamics"}
+from gradlens_app.names import accessible_name
+from gradlens_app.page import Page, Tile
+
 FONT = "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
+LIVE_MS = 2000
 
 _RECORD = """import gradlens
 
@@ -21,11 +24,14 @@ with gradlens.Recorder(model, optimizer, "runs") as recorder:
         optimizer.step()"""
 
 
-def frame(root_name: str) -> dmc.MantineProvider:
+def frame(root_name: str, pages: Sequence[Page], prefix: str, *, there: bool) -> dmc.MantineProvider:
     """The page around the pages.
 
     Args:
-        root_name: name of the folder served, without its path.
+        root_name: names of the folders served, without their paths.
+        pages: in the order of the rail.
+        prefix: what every address begins with.
+        there: whether there are runs.
     """
     return dmc.MantineProvider(
         id="provider",
@@ -41,21 +47,53 @@ def frame(root_name: str) -> dmc.MantineProvider:
             dcc.Location(id="address", refresh=False),
             dcc.Location(id="go", refresh="callback-nav"),
             dcc.Store(id="theme"),
+            dcc.Store(id="cursor"),
+            dcc.Store(id="there", data=there),
+            dcc.Store(id="until", data=None),
+            dcc.Store(id="chosen", data={}),
+            dcc.Store(id="prefix", data=prefix),
+            dcc.Interval(id="live", interval=LIVE_MS),
             html.A("Skip to the page", href="#page", className="skip"),
             html.Header(
                 className="header",
                 children=[
-                    html.Img(src="/assets/mark.svg", alt="", className="mark"),
+                    html.Img(src=f"{prefix}assets/mark.svg", alt="", className="mark"),
                     html.Span("gradlens", className="name"),
                     html.Span(root_name, className="tag", title="the folder of runs"),
                     html.Span("", id="run-count", className="quiet"),
-                    html.Button("Dark theme", id="theme-switch", className="button push", type="button"),
+                    html.Span(className="push"),
+                    html.Button(
+                        "live",
+                        id="live-switch",
+                        className="button live",
+                        type="button",
+                        title="read anew every 2 s what has been recorded",
+                    ),
+                    html.Button(
+                        "Copy link",
+                        className="button copy",
+                        type="button",
+                        title="an address that holds everything that is shown",
+                    ),
+                    html.Button("Dark theme", id="theme-switch", className="button", type="button"),
                 ],
             ),
             html.Div(
                 className="columns",
                 children=[
-                    html.Nav(rail("/"), id="rail", className="rail", **accessible_name("Pages")),
+                    html.Nav(
+                        [
+                            dcc.Link(
+                                page.title,
+                                href=prefix.rstrip("/") + page.path,
+                                id={"type": "rail", "path": page.path},
+                                className="rail-link",
+                            )
+                            for page in pages
+                        ],
+                        className="rail",
+                        **accessible_name("Pages"),
+                    ),
                     html.Main(id="page", className="page", tabIndex=-1),
                 ],
             ),
@@ -63,17 +101,20 @@ def frame(root_name: str) -> dmc.MantineProvider:
     )
 
 
-def accessible_name(text: str) -> dict[str, Any]:
-    """The attribute that names an element to a screen reader."""
-    return {"aria-label": text}
-
-
-def rail(path: str) -> list[dcc.Link]:
-    """Links to the pages, the one at ``path`` marked."""
-    return [
-        dcc.Link(name, href=place, className="rail-link here" if place == path else "rail-link")
-        for place, name in PAGES.items()
-    ]
+def tile(shown: Tile) -> html.Div:
+    """A tile of the answer."""
+    values: list[Any] = []
+    for index, (text, role, whose) in enumerate(shown.values):
+        values += [html.Span(" → ", className="arrow")] if index else []
+        values.append(html.Span(text, className=f"run-colour {role}" if role else "", title=whose))
+    return html.Div(
+        className="tile",
+        children=[
+            html.Div(shown.title, className="tile-title"),
+            html.Div(values, className="tile-value"),
+            *(html.Div(note, className="tile-note") for note in shown.notes),
+        ],
+    )
 
 
 def empty_root(root_name: str, problems: Sequence[str]) -> html.Div:
@@ -89,20 +130,20 @@ def empty_root(root_name: str, problems: Sequence[str]) -> html.Div:
                     " holds no recorded run. A run appears here as soon as a recorder writes to this folder:",
                 ]
             ),
-            html.Pre(_RECORD),
-            html.P(["For runs to look at in a few minutes: ", html.Code("gradlens demo"), ". Then reload this page."]),
+            html.Pre(_RECORD, tabIndex=0, **accessible_name("Example of a recording loop")),
+            html.P(["For runs to look at in a few minutes: ", html.Code("gradlens demo"), "."]),
             problem_panel(problems),
         ],
     )
 
 
-def missing_page() -> html.Div:
+def missing_page(prefix: str) -> html.Div:
     """For an address that leads nowhere."""
     return html.Div(
         className="empty",
         children=[
             html.H1("No such page"),
-            html.P(["This address leads nowhere. ", dcc.Link("See the runs", href="/"), "."]),
+            html.P(["This address leads nowhere. ", dcc.Link("See the runs", href=prefix), "."]),
         ],
     )
 

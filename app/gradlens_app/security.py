@@ -7,17 +7,23 @@ nothing that this server did not send.
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
+from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 MAX_BODY = 1 << 20
 _READING = ("GET", "HEAD", "OPTIONS")
-_HOST = re.compile(r"(?P<name>\[[0-9a-f:]+\]|[0-9a-z.]+)(:(?P<port>[0-9]{1,5}))?")
+_HOST = re.compile(r"(?P<name>\[[0-9a-f:]+\]|[0-9a-z.-]+)(:(?P<port>[0-9]{1,5}))?")
+_PREFIX = re.compile(r"/(?:[A-Za-z0-9_.~-]+/)*")
+_TOKEN = re.compile(r"[A-Za-z0-9_.~-]{16,200}")
+COOKIE = "gradlens-token"
 
 Headers = list[tuple[str, str]]
 
@@ -58,16 +64,58 @@ def content_policy(script_hashes: Sequence[str]) -> str:
     return "; ".join(f"{rule} {sources}" for rule, sources in rules.items())
 
 
+def prefixed(base_path: str) -> str:
+    """A base path with its slashes.
+
+    Raises:
+        ValueError: if it is none.
+
+    >>> prefixed("/"), prefixed("team/gradlens")
+    ('/', '/team/gradlens/')
+    """
+    path = f"/{base_path.strip('/')}/" if base_path.strip("/") else "/"
+    if not _PREFIX.fullmatch(path) or any(set(part) <= {"."} for part in path.split("/") if part):
+        raise ValueError(f"base_path expects plain parts, as in /team/gradlens; got {base_path!r}.")
+    return path
+
+
+def check_token(token: str) -> str:
+    """A token as it is, if it can be one.
+
+    Raises:
+        ValueError: if it is too short to keep anyone out, or would not fit into an address.
+    """
+    if not _TOKEN.fullmatch(token):
+        raise ValueError("token expects 16 to 200 letters, digits, or any of _.~-; make one: openssl rand -hex 16")
+    return token
+
+
 class Gate:
     """WSGI middleware: refuses what should not come in, and marks what goes out.
 
     Args:
         application: what answers the requests let through.
         policy: the Content-Security-Policy.
+        token: what a reader must bring; none is asked for if empty. An address with ``?token=`` leaves it in a cookie
+            that no script sees, and is followed by one without, so that it is not shared with the link.
+        hosts: names to answer to, beside this machine's own. With a token every numeric address is one: another site's
+            page can bring its own name to this server, but never a number.
+        prefix: what every address begins with.
     """
 
-    def __init__(self, application: WSGIApplication, policy: str) -> None:
+    def __init__(
+        self,
+        application: WSGIApplication,
+        policy: str,
+        *,
+        token: str = "",
+        hosts: Sequence[str] = (),
+        prefix: str = "/",
+    ) -> None:
         self._application = application
+        self._token = token and check_token(token)
+        self._hosts = frozenset(host.lower() for host in hosts)
+        self._prefix = prefix
         self._headers: Headers = [
             ("Content-Security-Policy", policy),
             ("X-Content-Type-Options", "nosniff"),
@@ -79,13 +127,11 @@ class Gate:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
-        refusal = _refusal(environ)
+        refusal = _refusal(environ, self._hosts, numeric=bool(self._token))
         if refusal is not None:
-            status, sentence = refusal
-            body = sentence.encode()
-            plain = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
-            start_response(status, [*plain, *self._headers])
-            return [body]
+            return self._plain(start_response, *refusal)
+        if self._token and not self._is_known(environ):
+            return self._enter(environ, start_response)
 
         def start(status: str, headers: Headers, error: object = None) -> object:
             ours = {name.lower() for name, _ in self._headers}
@@ -94,11 +140,39 @@ class Gate:
 
         return self._application(environ, start)  # type: ignore[arg-type]
 
+    def _plain(self, start_response: StartResponse, status: str, sentence: str, *more: tuple[str, str]) -> list[bytes]:
+        body = sentence.encode()
+        plain = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body))), *more]
+        start_response(status, [*plain, *self._headers])
+        return [body]
 
-def _refusal(environ: WSGIEnvironment) -> tuple[str, str] | None:
+    def _is_known(self, environ: WSGIEnvironment) -> bool:
+        try:
+            morsel = SimpleCookie(str(environ.get("HTTP_COOKIE", ""))).get(COOKIE)
+        except CookieError:
+            return False
+        return morsel is not None and self._is_token(morsel.value)
+
+    def _is_token(self, text: str) -> bool:
+        return hmac.compare_digest(text.encode(), self._token.encode())
+
+    def _enter(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        """Who brings the token in the address gets the cookie, anybody else a sentence."""
+        given = parse_qs(str(environ.get("QUERY_STRING", ""))[:4096]).get("token", [""])
+        if environ["REQUEST_METHOD"] != "GET" or len(given) != 1 or not self._is_token(given[0]):
+            sentence = "This dashboard asks for a token: open the address that gradlens printed when it started."
+            return self._plain(start_response, "401 Unauthorized", sentence)
+        cookie = f"{COOKIE}={self._token}; Path={self._prefix}; HttpOnly; SameSite=Strict"
+        return self._plain(
+            start_response, "303 See Other", "Go on.", ("Location", self._prefix), ("Set-Cookie", cookie)
+        )
+
+
+def _refusal(environ: WSGIEnvironment, hosts: frozenset[str], *, numeric: bool) -> tuple[str, str] | None:
     host = str(environ.get("HTTP_HOST", ""))
-    if not _names_this_machine(host):
-        return "421 Misdirected Request", "This server answers to localhost and 127.0.0.1 only; open it by that name."
+    if not _names_this_machine(host, hosts, numeric=numeric):
+        names = ", ".join(("localhost and 127.0.0.1", *sorted(hosts)))
+        return "421 Misdirected Request", f"This server answers to {names} only; open it by that name."
     if environ["REQUEST_METHOD"] not in _READING:
         if not _from_own_page(environ, host):
             return "403 Forbidden", "This request comes from another site's page; it is refused."
@@ -107,13 +181,23 @@ def _refusal(environ: WSGIEnvironment) -> tuple[str, str] | None:
     return None
 
 
-def _names_this_machine(host: str) -> bool:
+def _names_this_machine(host: str, hosts: frozenset[str], *, numeric: bool) -> bool:
     """Any port will do: through an SSH tunnel the browser sees another one than the server."""
     match = _HOST.fullmatch(host.lower())
     if match is None or int(match["port"] or 0) > 65_535:
         return False
-    name = match["name"]
-    return is_loopback(name[1:-1]) and ":" in name if name[0] == "[" else is_loopback(name)
+    name = match["name"][1:-1] if match["name"][0] == "[" else match["name"]
+    if (":" in name) != (match["name"][0] == "["):
+        return False
+    return is_loopback(name) or name in hosts or (numeric and _is_number(name))
+
+
+def _is_number(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _from_own_page(environ: WSGIEnvironment, host: str) -> bool:

@@ -1,5 +1,6 @@
 """Questions asked of recorded runs: arrays in, frozen results out, a sentence where the data cannot answer."""
 
+from gradlens.analysis.clocks import clocks, reach, span, steps_shown
 from gradlens.analysis.dragger_profile import Detection, DraggerProfile, dragger_profile
 from gradlens.analysis.landscape import Landscape, landscape
 from gradlens.analysis.layer_clipping import LayerClipping, layer_clipping
@@ -14,15 +15,17 @@ from gradlens.analysis.smoothness_comparison import PlaceboDifference, Smoothnes
 from gradlens.analysis.stability import SpikeSeries, Stability, stability
 from gradlens.analysis.step_size_safety import StepSizeSafety, step_size_safety
 from gradlens.analysis.strategies import StrategyComparison, compare_strategies
-from gradlens.analysis.summary import Summary, summarize
+from gradlens.analysis.summary import Summary, relative, summarize
 from gradlens.analysis.sweet_spot import HitRate, SweetSpot, hit_rate, predict_sweet_spot
 from gradlens.analysis.threshold_advice import ThresholdAdvice, recommend_thresholds
 from gradlens.analysis.threshold_sweep import ThresholdSweep, threshold_sweep
 from gradlens.analysis.thresholds import COUNTERFACTUAL, PHASES, Thresholds, thirds, thresholds
+from gradlens.analysis.traces import Detail, Spread, Trace, spread, trace
 
 __all__ = [
     "COUNTERFACTUAL",
     "PHASES",
+    "Detail",
     "Detection",
     "DraggerProfile",
     "GroupSmoothness",
@@ -40,6 +43,7 @@ __all__ = [
     "SmoothnessByGroup",
     "SmoothnessComparison",
     "SpikeSeries",
+    "Spread",
     "Stability",
     "StepSizeSafety",
     "StrategyComparison",
@@ -48,6 +52,8 @@ __all__ = [
     "ThresholdAdvice",
     "ThresholdSweep",
     "Thresholds",
+    "Trace",
+    "clocks",
     "compare_smoothness",
     "compare_strategies",
     "constant_curvature",
@@ -61,12 +67,18 @@ __all__ = [
     "noise_scale",
     "norm_smoothness",
     "predict_sweet_spot",
+    "reach",
     "recommend_thresholds",
+    "relative",
     "smoothness_by_group",
+    "span",
+    "spread",
     "stability",
     "step_size_safety",
+    "steps_shown",
     "summarize",
     "thirds",
     "threshold_sweep",
     "thresholds",
+    "trace",
 ]

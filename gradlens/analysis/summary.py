@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,22 @@ def summarize(run: Run) -> Summary:
         overhead=float(np.median(overhead) / 1e3 / np.median(between)) if len(between) and between.any() else np.nan,
         seconds=seconds,
     )
+
+
+def relative(summary: Summary, baseline: Summary) -> Summary:
+    """How far a run's numbers are from a baseline's, as a share of them: 0.1 is 10 % more; NaN where either is missing.
+
+    >>> one = Summary(100, 0.55, 0.2, 0.9, 0, 0.01, 10.0)
+    >>> base = Summary(200, 0.5, 0.0, float("nan"), 0, 0.01, 10.0)
+    >>> round(relative(one, base).final_loss, 3), relative(one, base).clipped
+    (0.1, nan)
+    """
+
+    def change(name: str) -> float:
+        mine, other = float(getattr(summary, name)), float(getattr(baseline, name))
+        return mine / other - 1 if other else np.nan
+
+    return Summary(**{field.name: change(field.name) for field in fields(Summary)})  # type: ignore[arg-type]
 
 
 def _mean(values: Floats) -> float:

@@ -38,7 +38,7 @@ def run(given: argparse.Namespace) -> int:
     if given.no_show:
         print(f"\nbrowse them with: gradlens show {runs}")
         return 0
-    return show.serve(runs, given)
+    return show.serve((runs,), given)
 
 
 def _recipe() -> Any:

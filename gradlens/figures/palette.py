@@ -91,3 +91,33 @@ def clip_colours(clipped: Sequence[bool]) -> tuple[str, ...]:
     if len(clipped) == 1 or sorted(clipped) == [False, True]:
         return tuple("clipped" if is_clipped else "unclipped" for is_clipped in clipped)
     return tuple(f"run-{index % len(OKABE_ITO)}" for index in range(len(clipped)))
+
+
+def stable_colours(places: Sequence[int], clipped: Sequence[bool]) -> tuple[str, ...]:
+    """A role for each of some runs, by its place among all, so that it keeps it from one choice to the next.
+
+    A pair of one unclipped and one clipped run has the AutoClip paper's colours. Where a colour is taken, a run gets
+    the next free one, as long as there is one.
+
+    Args:
+        places: each run's place among all runs.
+        clipped: whether each was clipped.
+
+    >>> stable_colours([3, 11, 4], [False, False, True])
+    ('run-3', 'run-5', 'run-4')
+    """
+    if len(places) == 1 or sorted(clipped) == [False, True]:
+        return tuple("clipped" if is_clipped else "unclipped" for is_clipped in clipped)
+    count = len(OKABE_ITO)
+    wanted = [place % count for place in places]
+    found: dict[int, int] = {}
+    for index, colour_of in enumerate(wanted):
+        if colour_of not in found.values():
+            found[index] = colour_of
+    free = [number for number in range(count) if number not in found.values()]
+    for index, colour_of in enumerate(wanted):
+        if index not in found:
+            later = [number for number in free if number > colour_of] or free
+            found[index] = later[0] if later else colour_of
+            free = [number for number in free if number != found[index]]
+    return tuple(f"run-{found[index]}" for index in range(len(places)))

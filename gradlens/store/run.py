@@ -148,11 +148,12 @@ class Run:
         """Names of the recorded series: gradlens' own in their order, then the user's."""
         return self._ask(series.columns)
 
-    def series(self, name: str) -> Series:
+    def series(self, name: str, between: tuple[int, int] | None = None) -> Series:
         """One recorded quantity against the step.
 
         Args:
             name: a column of the step table, or any name given to ``recorder.log``.
+            between: first and last step wanted; all if None. What lies far from them is not read.
 
         Returns:
             (steps, values): (n,) int64 and (n,) float64, ascending in step, nulls dropped, NaN and Inf kept.
@@ -162,10 +163,13 @@ class Run:
             ValueError: if the column holds text.
         """
         _check_numeric(name)
-        found = self.several(name)
-        if name not in found:
-            raise KeyError(self._no_series(name))
-        return found[name]
+
+        def read(found: Snapshot) -> Series:
+            if name not in series.columns(found):
+                raise KeyError(self._no_series(name))
+            return series.series(found, name, between)
+
+        return self._ask(read)
 
     def several(self, *names: str) -> dict[str, Series]:
         """Those of several series that the run has, from one look at its files; each as :meth:`series` gives it."""

@@ -32,16 +32,25 @@ def columns(found: Snapshot) -> tuple[str, ...]:
     return tuple(column_order(present | set(STEP_KEYS))) if present else ()
 
 
-def series(found: Snapshot, name: str) -> Series:
-    """One series: see :meth:`gradlens.store.Run.series`."""
+def series(found: Snapshot, name: str, between: tuple[int, int] | None = None) -> Series:
+    """One series, or its part between two steps: see :meth:`gradlens.store.Run.series`."""
     steps: list[NDArray[np.int64] | range] = []
     values: list[NDArray[np.float64]] = []
     for session in found.sessions:
         limit = found.limit(session)
-        for step, value in _stretches(found, session, name):
+        for step, value in _stretches(found, session, name, between):
             below = None if limit == float("inf") else np.asarray(step) < limit
             steps.append(step if below is None else np.asarray(step)[below])
             values.append(value if below is None else value[below])
+    step, value = _joined(steps, values)
+    if between is None:
+        return step, value
+    begin, end = np.searchsorted(step, (between[0], between[1] + 1))
+    return step[begin:end], value[begin:end]
+
+
+def _joined(steps: list[NDArray[np.int64] | range], values: list[NDArray[np.float64]]) -> Series:
+    """Stretches in one, each step once."""
     if not steps:
         return np.empty(0, np.int64), np.empty(0)
     value = values[0] if len(values) == 1 else np.concatenate(values)
@@ -56,14 +65,15 @@ def series(found: Snapshot, name: str) -> Series:
     return step[newest], value[newest]
 
 
-def _stretches(found: Snapshot, session: int, name: str) -> list[Stretch]:
+def _stretches(found: Snapshot, session: int, name: str, between: tuple[int, int] | None) -> list[Stretch]:
     """A session's values in the order of its rows; segments that turn out to be broken are left out."""
     segments = [segment for segment in found.segments(session, layout.STEPS) if name in segment.columns]
+    segments = [segment for segment in segments if _reaches(segment, between)]
     if len(segments) > 1:  # Arrow decodes a column in one thread, and lets go of the interpreter meanwhile
         with ThreadPoolExecutor(min(len(segments), _READERS)) as pool:
-            read = list(pool.map(lambda segment: _values(segment, name), segments))
+            read = list(pool.map(lambda segment: _values(segment, name, between), segments))
     else:
-        read = [_values(segment, name) for segment in segments]
+        read = [_values(segment, name, between) for segment in segments]
     parts = [part for part in read if part is not None]
     fresh = found.fresh(session, layout.STEPS)
     if fresh and (name in STEP_KEYS or any(name in group.layout.columns for group in fresh)):
@@ -72,9 +82,15 @@ def _stretches(found: Snapshot, session: int, name: str) -> list[Stretch]:
     return parts
 
 
-def _values(segment: Segment, name: str) -> Stretch | None:
+def _reaches(segment: Segment, between: tuple[int, int] | None) -> bool:
+    """Whether a segment may have some of these steps."""
+    ends = segment.ends
+    return between is None or ends is None or (ends[0] <= between[1] and ends[1] >= between[0])
+
+
+def _values(segment: Segment, name: str, between: tuple[int, int] | None) -> Stretch | None:
     try:
-        return segment.values(name)
+        return segment.values(name, between)
     except RunError:
         return None
 

@@ -15,8 +15,8 @@ import pytest
 import waitress
 
 from gradlens_app import create_app
-from gradlens_app.catalogue import Catalogue
 
+from .asking import keys_of
 from .conftest import HOSTILE, STEPS, FullDisk, MakeRun, add_steps, begin_run, lose_steps, write_run
 
 pytestmark = pytest.mark.browser
@@ -46,7 +46,6 @@ class Visit:
     def wait_for_panels(self, count: int) -> None:
         self.wait_for_first_panels(count)
         # A drag must not begin while fonts, margins or a second drawing still move the axes.
-        self.page.wait_for_load_state("networkidle")
         still, last = 0, None
         while still < 5:
             self.page.wait_for_timeout(100)
@@ -60,6 +59,18 @@ class Visit:
             "return plots.length === count && plots.every(plot => plot.querySelector('.trace, .annotation')); }",
             arg=count,
         )
+
+    def wait_for(self, script: str, arg: object = None) -> None:
+        self.page.wait_for_function(script, arg=arg)
+
+    def drag(self, index: int, start: float, end: float) -> None:
+        """Drag across a chart, from one share of its width to another."""
+        box = self.page.locator(".js-plotly-plot .nsewdrag").nth(index).bounding_box()
+        y = box["y"] + box["height"] / 2
+        self.page.mouse.move(box["x"] + box["width"] * start, y)
+        self.page.mouse.down()
+        self.page.mouse.move(box["x"] + box["width"] * end, y, steps=4)
+        self.page.mouse.up()
 
     def range_of(self, index: int) -> list[float]:
         script = "index => document.querySelectorAll('.js-plotly-plot')[index]._fullLayout.xaxis.range"
@@ -110,7 +121,7 @@ def visit(context: Any, served: Callable[[Path], str]) -> Iterator[Callable[[Pat
     def start(root: Path) -> Visit:
         page = context.new_page()
         page.set_viewport_size({"width": 1440, "height": 1000})
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(45_000)
         made = Visit(page, served(root))
         _listen(made)
         visits.append(made)
@@ -140,8 +151,9 @@ def _listen(made: Visit) -> None:
     )
 
 
-def keys_of(root: Path) -> list[str]:
-    return [entry.key for entry in Catalogue(root).listing().entries]
+FOOT = (
+    "([index, text]) => (document.querySelectorAll('.card .foot')[index] || {innerText: ''}).innerText.startsWith(text)"
+)
 
 
 def test_two_runs_are_chosen_and_their_four_panels_drawn(visit: Callable[[Path], Visit], read_pair: Path) -> None:
@@ -152,23 +164,20 @@ def test_two_runs_are_chosen_and_their_four_panels_drawn(visit: Callable[[Path],
     boxes = page.locator(".ag-pinned-left-cols-container .ag-checkbox-input")
     for index in range(2):
         boxes.nth(index).check()
-    page.get_by_role("link", name=re.compile("Compare in Dynamics")).click()
+    seen.wait_for("keys => keys.every(key => location.search.includes(key))", keys_of(read_pair))
+    page.get_by_role("link", name=re.compile("Compare in Dynamics ?2")).click()
     seen.wait_for_panels(4)
     assert set(re.search("runs=([^&]*)", page.url)[1].split(",")) == set(keys_of(read_pair))  # type: ignore[index]
-    traces = [
-        page.evaluate(
-            "index => document.querySelectorAll('.js-plotly-plot')[index].querySelectorAll('.trace').length", i
-        )
-        for i in range(4)
-    ]
-    assert traces[:2] == [4, 4]
-    assert all(count > 3 for count in traces[2:])
-    assert page.locator(".tile-value").count() == 4
-    assert re.fullmatch(r"0 % → \d\d\.\d %", page.locator(".tile-value").nth(3).inner_text().replace("\xa0", " "))
+    page.locator(".tile-value").nth(3).wait_for()
+    shown = page.locator(".tile-value").nth(3).inner_text().replace("\xa0", " ")
+    assert re.fullmatch(r"0 % → \d\d\.\d %", shown)
     assert "Training dynamics." in page.locator("#caption").inner_text()
     with page.expect_download() as download:
         page.get_by_role("link", name="Step size as CSV").click()
-    assert Path(download.value.path()).read_text().startswith("panel,mark,label,x,x_end,y,low,high,value")
+    assert Path(download.value.path()).read_text().startswith("panel,mark,label,x")
+    page.get_by_role("link", name="Runs", exact=True).click()  # the choice goes along
+    page.locator(".ag-row-selected").nth(1).wait_for()
+    assert "runs=" in page.url
 
 
 def test_a_zoom_in_one_panel_is_a_zoom_in_all_and_they_grow_together(
@@ -178,50 +187,100 @@ def test_a_zoom_in_one_panel_is_a_zoom_in_all_and_they_grow_together(
     seen.open("/dynamics?runs=" + ",".join(keys_of(read_pair)))
     seen.wait_for_panels(4)
     page = seen.page
-    assert seen.range_of(1) == [0, STEPS - 1]
-    box = page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
-    y = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + box["width"] * 0.25, y)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.75, y, steps=4)
-    page.mouse.up()
-    page.wait_for_function("() => location.search.includes('steps=')")
-    page.locator("#range").get_by_text("of every panel").wait_for()
-    first, last = (int(end) for end in re.search(r"steps=(\d+)-(\d+)", page.url).groups())  # type: ignore[union-attr]
-    assert abs(first - 100) < 5
-    assert abs(last - 300) < 5
-    page.wait_for_function(
-        f"() => document.querySelectorAll('.js-plotly-plot')[1]._fullLayout.xaxis.range[0] === {first}"
-    )
-    assert seen.range_of(0) == seen.range_of(1) == [first, last]
+    seen.drag(0, 0.25, 0.75)
+    seen.wait_for("() => location.search.includes('zoom=')")
+    page.get_by_text("of every curve").wait_for()
+    first, last = (int(end) for end in re.search(r"zoom=(\d+)\.\.(\d+)", page.url).groups())  # type: ignore[union-attr]
+    assert abs(first - 100) < 8
+    assert abs(last - 300) < 8
     shown = len([step for step in range(0, STEPS, 4) if first <= step <= last])
-    for index in (2, 3):
-        assert page.locator(".card .foot").nth(index).inner_text().startswith(f"{shown} of 100 points")
-    page.mouse.dblclick(box["x"] + box["width"] / 2, y)
-    page.wait_for_function("() => !location.search.includes('steps=')")
-    page.wait_for_function("() => document.querySelectorAll('.foot')[2].innerText.startsWith('100 of 100')")
-    assert seen.range_of(1) == [0, STEPS - 1]
-    slider = page.get_by_role("slider", name="Draw up to this iteration")
+    seen.wait_for(FOOT, [2, f"{shown} of 100 points"])
+    seen.wait_for(FOOT, [0, f"{2 * (last - first + 1)} of {2 * (last - first + 1)} points"])
+    assert seen.range_of(0) == seen.range_of(1) == [first, last]
+    page.go_back()
+    seen.wait_for(FOOT, [2, "100 of 100 points"])
+    plot = page.locator(".plot").first
+    plot.focus()
+    plot.press("+")
+    seen.wait_for("() => location.search.includes('zoom=')")
+    page.get_by_role("button", name="Show all").click()
+    seen.wait_for(FOOT, [2, "100 of 100 points"])
+    slider = page.get_by_role("slider", name="Grow the charts")
     slider.focus()
     slider.press("Home")
-    page.wait_for_function("() => document.querySelectorAll('.foot')[2].innerText.startsWith('1 of 100')")
-    assert seen.range_of(0) == [0, STEPS - 1]
-    assert "iteration 0" in page.locator("#grown").inner_text()
+    seen.wait_for(FOOT, [2, "1 of 100 points"])
+    assert "until=0" in page.url
 
 
-def test_steps_in_the_address_are_shown_until_all_are_asked_for(
-    visit: Callable[[Path], Visit], read_pair: Path
-) -> None:
+def test_controls_write_the_address_and_the_address_sets_them(visit: Callable[[Path], Visit], read_pair: Path) -> None:
     seen = visit(read_pair)
-    seen.open("/dynamics?steps=100-299&runs=" + ",".join(keys_of(read_pair)))
+    first, second = keys_of(read_pair)
+    seen.open(f"/dynamics?runs={first}&series=grad_norm&x=time&log=grad-norm:y&smooth=0&zoom=1..2")
+    seen.wait_for_panels(2)
+    page = seen.page
+    kind = "() => document.querySelector('.js-plotly-plot')._fullLayout.yaxis.type"
+    assert page.evaluate(kind) == "log"
+    assert page.get_by_role("button", name="Gradient norm: logarithmic y axis").get_attribute("aria-pressed") == "false"
+    page.get_by_role("button", name="Gradient norm: logarithmic y axis").click()
+    seen.wait_for(f"() => ({kind})() === 'linear'")
+    assert "log=" not in page.url
+    page.get_by_role("combobox", name="Runs shown").or_(page.get_by_role("textbox", name="Runs shown")).first.click()
+    page.get_by_role("option", name="clipped").click()
+    seen.wait_for_panels(3)
+    assert f"runs={first},{second}" in page.url
+    page.get_by_text("Numbers").first.click()
+    page.locator(".numbers th", has_text="With AutoClip").wait_for()
+    page.get_by_role("button", name="live").click()
+    seen.wait_for("() => location.search.includes('live=off')")
+    page.get_by_role("button", name="paused").wait_for()
+
+
+def test_the_pointer_of_one_chart_is_that_of_all(visit: Callable[[Path], Visit], read_pair: Path) -> None:
+    seen = visit(read_pair)
+    seen.open("/dynamics?runs=" + ",".join(keys_of(read_pair)))
     seen.wait_for_panels(4)
-    feet = seen.page.locator(".card .foot")
-    seen.page.wait_for_function("() => document.querySelectorAll('.card .foot')[2].innerText.startsWith('50 of 100')")
-    seen.page.wait_for_timeout(500)  # nothing may take them back
-    assert feet.nth(3).inner_text().startswith("50 of 100")
-    assert "steps=100-299" in seen.page.get_by_role("link", name="Step size as PDF").get_attribute("href")
-    seen.page.get_by_role("button", name="Show all steps").click()
-    seen.page.wait_for_function("() => document.querySelectorAll('.card .foot')[2].innerText.startsWith('100 of 100')")
+    box = seen.page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
+    for share in (0.4, 0.5):
+        seen.page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2)
+    seen.page.locator(".crosshair").wait_for(state="attached")
+    assert seen.page.locator(".crosshair").count() == 1
+    assert seen.page.locator(".plot").nth(1).locator(".crosshair").count() == 1
+    assert seen.page.locator(".plot").nth(1).locator(".hoverlayer .legend, .hoverlayer .hovertext").count() > 0
+
+
+def test_the_table_keeps_its_state_in_the_address(visit: Callable[[Path], Visit], read_pair: Path) -> None:
+    seen = visit(read_pair)
+    plain, clipped = keys_of(read_pair)
+    seen.open(f"/?find=clipped&baseline={clipped}&runs={plain}&sort=name:asc")
+    page = seen.page
+    page.locator(".ag-floating-top .ag-row").first.wait_for()
+    page.get_by_role("columnheader", name=re.compile("Δ final loss")).wait_for()
+    seen.wait_for("() => document.querySelectorAll('.ag-pinned-left-cols-container .ag-row').length === 1")
+    assert page.get_by_role("textbox", name="Filter the runs").input_value() == "clipped"
+    page.get_by_role("textbox", name="Filter the runs").fill("")
+    seen.wait_for("() => document.querySelectorAll('.ag-pinned-left-cols-container .ag-row').length === 2")
+    seen.wait_for("() => !location.search.includes('find=')")
+    assert f"runs={plain}" in page.url
+    assert f"baseline={clipped}" in page.url
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", ["/", "/dynamics", "/none"])
+def test_nothing_keeps_a_reader_out(visit: Callable[[Path], Visit], read_pair: Path, path: str, scheme: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    seen = visit(read_pair)
+    seen.page.emulate_media(color_scheme=scheme)
+    seen.open(path)
+    if path == "/dynamics":
+        seen.wait_for_panels(4)
+        seen.page.locator(".tile-value").first.wait_for()
+    else:
+        seen.page.get_by_role("heading", level=1).wait_for()
+    found = Axe().run(seen.page).response["violations"]
+    grave = [each for each in found if each["impact"] in ("serious", "critical")]
+    said = [f"{each['id']}: {[node['html'][:160] for node in each['nodes'][:3]]}" for each in grave]
+    assert said == []
 
 
 def test_the_theme_is_remembered_and_a_narrow_page_folds(visit: Callable[[Path], Visit], read_pair: Path) -> None:
@@ -232,7 +291,7 @@ def test_the_theme_is_remembered_and_a_narrow_page_folds(visit: Callable[[Path],
     navy = "() => getComputedStyle(document.querySelector('.js-plotly-plot .js-line')).stroke"
     light = page.evaluate(navy)
     page.get_by_role("button", name="Dark theme").click()
-    page.wait_for_function(f"() => ({navy})() !== '{light}'")
+    seen.wait_for(f"() => ({navy})() !== '{light}'")
     assert page.evaluate("() => getComputedStyle(document.body).backgroundColor") == "rgb(17, 19, 23)"
     page.reload()
     seen.wait_for_panels(4)
@@ -240,39 +299,24 @@ def test_the_theme_is_remembered_and_a_narrow_page_folds(visit: Callable[[Path],
     page.evaluate("() => localStorage.clear()")
     assert "The address names no runs" in page.locator(".note").inner_text()
     assert "runs=" not in page.url
-    page.set_viewport_size({"width": 700, "height": 900})
-    page.wait_for_function("() => document.querySelector('#rail').getBoundingClientRect().height < 80")
+    page.set_viewport_size({"width": 390, "height": 800})
+    seen.wait_for("() => document.querySelector('.rail').getBoundingClientRect().height < 80")
     boxes = [page.locator(".card").nth(index).bounding_box() for index in range(2)]
     assert boxes[1]["y"] > boxes[0]["y"] + boxes[0]["height"]
-    assert page.evaluate("() => document.documentElement.scrollWidth") <= 700
-
-
-def test_the_picker_writes_the_address(visit: Callable[[Path], Visit], read_pair: Path) -> None:
-    seen = visit(read_pair)
-    first, second = keys_of(read_pair)
-    seen.open(f"/dynamics?runs={first}")
-    seen.wait_for_panels(3)
-    seen.page.get_by_role("textbox", name="Runs shown").or_(
-        seen.page.get_by_role("combobox", name="Runs shown")
-    ).first.click()
-    seen.page.get_by_role("option", name="clipped").click()
-    seen.wait_for_panels(4)
-    assert seen.page.url.endswith(f"?runs={first},{second}")
-    seen.page.go_back()
-    seen.wait_for_panels(3)
+    seen.wait_for("() => document.documentElement.scrollWidth <= 390")
 
 
 def test_hostile_names_are_text(visit: Callable[[Path], Visit], tmp_path: Path) -> None:
     root = tmp_path / "runs"
     for index, name in enumerate(HOSTILE):
-        write_run(root, name, clipped=index % 2 == 1, probes=index % 8 == 0, seed=index, note=name)
+        write_run(root, name, clipped=index % 2 == 1, probes=False, seed=index, note=name)
     seen = visit(root)
     seen.open("/")
     for name in HOSTILE[:3]:
         seen.page.get_by_role("gridcell", name=name, exact=True).first.wait_for()
     for start in (0, 12):
         chosen = keys_of(root)[start : start + 8]
-        seen.open("/dynamics?runs=" + ",".join(chosen))
+        seen.open("/dynamics?group=note&series=loss,<img src=x onerror=alert(1)>&runs=" + ",".join(chosen))
         seen.wait_for_panels(2 + len(chosen))
         heads = seen.page.locator("h2").all_inner_texts()
         assert heads[2:] == [name.strip() for name in HOSTILE[start : start + 8]]
@@ -281,45 +325,44 @@ def test_hostile_names_are_text(visit: Callable[[Path], Visit], tmp_path: Path) 
 def test_a_run_grows_on_the_page_while_it_is_written(
     visit: Callable[[Path], Visit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gradlens_app.pages.runs.REFRESH_MS", 300)
-    monkeypatch.setattr("gradlens_app.pages.dynamics_layout.LIVE_MS", 300)
-    disk = FullDisk()
-    writer = begin_run(tmp_path / "runs", "under way", disk)
-    add_steps(writer, 0, 100)
-    seen = visit(tmp_path / "runs")
+    monkeypatch.setattr("gradlens_app.layout.LIVE_MS", 400)
+    root = tmp_path / "runs"
+    root.mkdir()
+    seen = visit(root)
     page = seen.page
     seen.open("/")
+    page.get_by_text("holds no recorded run").wait_for()
+    disk = FullDisk()
+    writer = begin_run(root, "under way", disk)
+    add_steps(writer, 0, 100)
     cell = page.locator(".ag-center-cols-container [col-id=steps]")
     cell.get_by_text("100", exact=True).wait_for()
     page.get_by_role("gridcell", name="running", exact=True).wait_for()
     add_steps(writer, 100, 150)
     cell.get_by_text("150", exact=True).wait_for()
 
-    seen.open("/dynamics?runs=" + keys_of(tmp_path / "runs")[0])
+    seen.open("/dynamics?runs=" + keys_of(root)[0])
     seen.wait_for_first_panels(3)
     foot = page.locator(".card .foot")
-    assert foot.nth(0).inner_text().startswith("150 of 150 points")
-    assert seen.range_of(0) == [0, 149]
+    foot.nth(0).get_by_text("150 of 150 points").wait_for()
+    page.get_by_text("1 run, 1 recording").wait_for()
     add_steps(writer, 150, 300)
     foot.nth(0).get_by_text("300 of 300 points").wait_for()
     foot.nth(2).get_by_text("75 of 75 points").wait_for()
-    page.wait_for_function("() => document.querySelector('.js-plotly-plot')._fullLayout.xaxis.range[1] === 299")
-    assert "iteration 299" in page.locator("#grown").inner_text()
-    assert "recording" in page.locator("#live-note").inner_text()
-
+    seen.drag(0, 0.2, 0.6)
+    seen.wait_for("() => location.search.includes('zoom=')")
+    zoomed = seen.range_of(0)
+    add_steps(writer, 300, 350)
+    page.wait_for_timeout(1500)
+    assert seen.range_of(0) == pytest.approx(zoomed, abs=1)  # a refresh never moves what the reader looks at
     monkeypatch.setattr("gradlens.store.writer.MOST_ROWS", 16)
-    lose_steps(writer, disk, 300, 500)
+    lose_steps(writer, disk, 350, 500)
     writer.close("finished")
     page.get_by_text(re.compile("under way: [0-9]+ rows lost while recording: .*No space left on device")).wait_for()
-    page.wait_for_function("() => document.querySelector('#live-note').innerText === ''")
+    seen.wait_for("() => document.querySelector('#run-count').innerText === '1 run'")
 
 
-def test_empty_and_damaged_roots_say_why(visit: Callable[[Path], Visit], make_run: MakeRun, tmp_path: Path) -> None:
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    seen = visit(empty)
-    seen.open("/")
-    seen.page.get_by_text("holds no recorded run").wait_for()
+def test_damaged_roots_say_why(visit: Callable[[Path], Visit], make_run: MakeRun, tmp_path: Path) -> None:
     segment = next((make_run("victim") / "steps").iterdir())
     segment.write_bytes(b"PAR1")
     make_run("whole")
@@ -332,3 +375,23 @@ def test_empty_and_damaged_roots_say_why(visit: Callable[[Path], Visit], make_ru
     seen.open("/dynamics?runs=ffffffffffff")
     seen.page.get_by_text("names a run that is not in the folder").wait_for()
     assert seen.page.locator(".js-plotly-plot").count() == 0
+
+
+def test_under_a_base_path_and_a_token_everything_works(
+    context: Any, read_pair: Path, visit: Callable[[Path], Visit]
+) -> None:
+    app = create_app(read_pair, base_path="/team/lens", token="0123456789abcdef")  # noqa: S106 - of this test
+    server = waitress.create_server(app.server, host="127.0.0.1", port=0, threads=8)
+    threading.Thread(target=server.run, daemon=True).start()
+    seen = visit(read_pair)
+    seen.address = f"http://127.0.0.1:{server.effective_port}"
+    seen.open("/team/lens/?token=0123456789abcdef")
+    assert "token" not in seen.page.url
+    seen.page.get_by_role("gridcell", name="plain", exact=True).wait_for()
+    seen.page.get_by_role("link", name="Dynamics", exact=True).click()
+    seen.wait_for_panels(4)
+    assert "/team/lens/dynamics" in seen.page.url
+    with seen.page.expect_download() as download:
+        seen.page.get_by_role("link", name="Step size as CSV").click()
+    assert Path(download.value.path()).read_text().startswith("panel,mark,label,x")
+    server.close()

@@ -1,1 +1,8 @@
-"""The pages, one module each."""
+"""The pages, one module each, in the order of the rail. A new page is one more line here: see docs/dashboard.md."""
+
+from gradlens_app.pages import dynamics, runs
+
+PAGES = (
+    runs.PAGE,
+    dynamics.PAGE,
+)

@@ -4,44 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from dash import html
 
 from gradlens.analysis import NormSmoothness, Summary
 from gradlens_app.numbers import correlation, percent, three
+from gradlens_app.page import Tile
 
 Write = Callable[[float], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class About:
     """What the tiles say of one run.
 
     Attributes:
         label: the run's name beside the others.
-        colour: its CSS class.
+        colour: its role.
         clipped: whether a clip rule was applied.
         summary: its numbers; None if it cannot be read.
-        smoothness: its correlation of norm and smoothness.
+        smoothness: its correlation of norm and smoothness; None if it was not asked for.
     """
 
     label: str
     colour: str
     clipped: bool
     summary: Summary | None
-    smoothness: NormSmoothness
+    smoothness: NormSmoothness | None
 
 
-def tiles(answers: Sequence[Answer]) -> list[html.Div]:
-    """The row of tiles over some runs."""
-    return [
-        _tile("final training loss", answers, _summary("final_loss"), three, _loss_note(answers)),
+def tiles(answers: Sequence[About], reading: tuple[str, ...] = ()) -> tuple[Tile, ...]:
+    """The row of tiles over some runs; ``reading`` says which of them are still to be read."""
+    return (
+        _tile("final training loss", answers, _summary("final_loss"), three, [*reading, *_loss_note(answers)]),
         _tile("step-size variation (sd / mean)", answers, _summary("step_variation"), three, _steadiness_note(answers)),
-        _tile("r, norm against smoothness", answers, lambda a: a.smoothness.raw.pearson, correlation, _r_note(answers)),
+        _tile("r, norm against smoothness", answers, _r, correlation, _r_note(answers)),
         _tile("steps clipped", answers, _clipped, percent, _overhead_note(answers)),
-    ]
+    )
 
 
 def sequence(values: Sequence[float], write: Write) -> str:
@@ -58,41 +57,35 @@ def sequence(values: Sequence[float], write: Write) -> str:
 
 
 def _tile(
-    title: str, answers: Sequence[Answer], value: Callable[[Answer], float], write: Write, notes: Sequence[str]
-) -> html.Div:
+    title: str, answers: Sequence[About], value: Callable[[About], float], write: Write, notes: Sequence[str]
+) -> Tile:
     values = [value(answer) for answer in answers]
-    shown: list[Any] = []
     if len(answers) < 3:
-        for index, (answer, number) in enumerate(zip(answers, values, strict=True)):
-            shown += [html.Span(" → ", className="arrow")] if index else []
-            shown.append(html.Span(write(number), className=answer.colour, title=answer.label))
+        shown = tuple((write(number), about.colour, about.label) for about, number in zip(answers, values, strict=True))
     else:
-        shown.append(html.Span(sequence(values, write)))
-    return html.Div(
-        className="tile",
-        children=[
-            html.Div(title, className="tile-title"),
-            html.Div(shown, className="tile-value"),
-            *(html.Div(note, className="tile-note") for note in notes),
-        ],
-    )
+        shown = ((sequence(values, write), "", f"of {len(answers)} runs"),)
+    return Tile(title, shown, tuple(notes))
 
 
-def _summary(field: str) -> Callable[[Answer], float]:
+def _summary(field: str) -> Callable[[About], float]:
     return lambda answer: float(getattr(answer.summary, field)) if answer.summary else float("nan")
 
 
-def _clipped(answer: Answer) -> float:
+def _r(answer: About) -> float:
+    return answer.smoothness.raw.pearson if answer.smoothness is not None else float("nan")
+
+
+def _clipped(answer: About) -> float:
     return _summary("clipped")(answer) if answer.clipped else 0.0
 
 
-def _loss_note(answers: Sequence[Answer]) -> list[str]:
+def _loss_note(answers: Sequence[About]) -> list[str]:
     lost = sum(answer.summary.nonfinite for answer in answers if answer.summary)
     notes = ["lower is better; mean of the last 5 % of the steps"]
     return [*notes, f"{lost:,} steps with a NaN or infinite gradient norm"] if lost else notes
 
 
-def _steadiness_note(answers: Sequence[Answer]) -> list[str]:
+def _steadiness_note(answers: Sequence[About]) -> list[str]:
     notes = ["lower is steadier; the first 5 % left out"]
     if len(answers) == 2:
         before, after = (_summary("step_variation")(answer) for answer in answers)
@@ -103,8 +96,11 @@ def _steadiness_note(answers: Sequence[Answer]) -> list[str]:
     return notes
 
 
-def _r_note(answers: Sequence[Answer]) -> list[str]:
-    known = [answer.smoothness for answer in answers if not answer.smoothness.status]
+def _r_note(answers: Sequence[About]) -> list[str]:
+    asked = [answer.smoothness for answer in answers if answer.smoothness is not None]
+    if not asked:
+        return ["asked of fewer runs only"]
+    known = [smoothness for smoothness in asked if not smoothness.status]
     if not known:
         return ["no run here has enough smoothness probes"]
     detrended = sequence([each.detrended.pearson for each in known], correlation)
@@ -128,7 +124,7 @@ def _verdict(known: Sequence[NormSmoothness]) -> str:
     return "mostly trend" if weakest < 0.5 else "not a trend alone"
 
 
-def _overhead_note(answers: Sequence[Answer]) -> list[str]:
+def _overhead_note(answers: Sequence[About]) -> list[str]:
     overhead = sequence([_summary("overhead")(answer) for answer in answers], percent)
     return [
         "clipped: gradient norm above the threshold",

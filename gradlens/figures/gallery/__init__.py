@@ -5,20 +5,24 @@ from gradlens.figures.gallery.landscape_bands import landscape_bands
 from gradlens.figures.gallery.layer_heatmap import layer_heatmap
 from gradlens.figures.gallery.micro_batch_bias import micro_batch_bias
 from gradlens.figures.gallery.norm_distribution import norm_distribution
+from gradlens.figures.gallery.series import grouped_series, series
 from gradlens.figures.gallery.smoothness_trajectory import smoothness_trajectory
 from gradlens.figures.gallery.spike_timeline import spike_timeline
 from gradlens.figures.gallery.step_size_safety import step_size_safety
 from gradlens.figures.gallery.strategy_comparison import strategy_comparison
 from gradlens.figures.gallery.threshold_history import threshold_history
 from gradlens.figures.gallery.threshold_sweep import threshold_sweep
-from gradlens.figures.gallery.training_dynamics import training_dynamics
+from gradlens.figures.gallery.training_dynamics import norm_clouds, training_dynamics
 
 __all__ = [
     "dragger_profile",
+    "grouped_series",
     "landscape_bands",
     "layer_heatmap",
     "micro_batch_bias",
+    "norm_clouds",
     "norm_distribution",
+    "series",
     "smoothness_trajectory",
     "spike_timeline",
     "step_size_safety",

@@ -21,6 +21,8 @@ from gradlens.schema import label as axis_label
 from gradlens.store import Run
 
 Floats = NDArray[np.float64]
+CURVES = ("update_norm", "loss")
+"""The series of the figure's upper panels."""
 
 
 def training_dynamics(
@@ -61,16 +63,36 @@ def training_dynamics(
         answers = [norm_smoothness(run) for run in runs]
     if len(answers) != len(runs):
         raise ValueError(f"expected {len(runs)} answers, one a run; got {len(answers)}.")
-    limits = _limits(answers)
     panels = [
         _curves(runs, labels, colours, "update_norm", "Step size", "‖θₜ₊₁ − θₜ‖₂", smoothing, steps),
         _curves(runs, labels, colours, "loss", "Training loss", "natural logarithm", smoothing, steps, log=True),
     ]
-    panels += [
-        _hexbin(run, answer, text, colour, limits, steps)
-        for run, answer, text, colour in zip(runs, answers, labels, colours, strict=True)
-    ]
-    return Figure("training_dynamics", tuple(panels), _caption(labels, answers, steps))
+    clouds = norm_clouds(runs, answers, labels, colours, [steps] * len(runs))
+    return Figure("training_dynamics", (*panels, *clouds.panels), _caption(labels, answers, steps))
+
+
+def norm_clouds(
+    runs: Sequence[Run],
+    answers: Sequence[NormSmoothness],
+    labels: Sequence[str],
+    colours: Sequence[str],
+    steps: Sequence[tuple[int, int] | None],
+) -> Figure:
+    """Smoothness against gradient norm, one hexbin a run, with shared limits: the lower half of the figure.
+
+    Args:
+        runs: one or more.
+        answers: what ``analysis.norm_smoothness`` gave for each.
+        labels: what to call each.
+        colours: each run's role.
+        steps: first and last step drawn of each; all if None.
+    """
+    limits = _limits(answers)
+    panels = tuple(
+        _hexbin(run, answer, text, colour, limits, shown)
+        for run, answer, text, colour, shown in zip(runs, answers, labels, colours, steps, strict=True)
+    )
+    return Figure("norm_clouds", panels, _caption(labels, answers, None))
 
 
 def run_labels(runs: Sequence[Run]) -> tuple[str, ...]:

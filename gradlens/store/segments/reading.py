@@ -96,6 +96,13 @@ class Segment:
         return int(steps.min()) if len(steps) else None
 
     @property
+    def ends(self) -> tuple[int, int] | None:
+        """The smallest and the largest step in it, where its index says them."""
+        entries = self._head.entries
+        known = entries.get("first_step"), entries.get("last_step")
+        return None if None in known else (entries["first_step"], entries["last_step"])
+
+    @property
     def dense(self) -> range | None:
         """Its steps, if they are consecutive."""
         entries = self._head.entries
@@ -161,19 +168,40 @@ class Segment:
         steps, values = self.values(column)
         return summarise(np.asarray(steps), values)
 
-    def values(self, column: str) -> tuple[NDArray[np.int64] | range, NDArray[np.float64]]:
+    def values(
+        self, column: str, between: tuple[int, int] | None = None
+    ) -> tuple[NDArray[np.int64] | range, NDArray[np.float64]]:
         """(n,) steps, a range where they are consecutive, and (n,) values of a column, nulls left out.
+
+        Args:
+            column: which.
+            between: first and last step wanted; row groups without any of them are not read, and values beside them
+                may be given too. All if None.
 
         Raises:
             RunError: as :meth:`read`.
             FileNotFoundError: if the file is gone.
         """
-        array = self.read([column])[column]
+        first, chosen = self._groups_between(between)
+        array = self.read([column], None if chosen is None else lambda _group: next(chosen))[column]
         values = array.cast(pa.float64(), safe=False).to_numpy()
+        dense = self.dense if self.dense is None or chosen is None else range(first, first + len(values))
         if not array.null_count:
-            return self.steps() if self.dense is None else self.dense, values
+            return self.steps() if dense is None else dense, values
         present = array.is_valid().to_numpy()
-        return self.steps()[present], values[present]
+        return (self.steps() if dense is None else np.arange(dense.start, dense.stop))[present], values[present]
+
+    def _groups_between(self, between: tuple[int, int] | None) -> tuple[int, Iterator[bool] | None]:
+        """The first step of the row groups that have some of these steps, and of each group whether it does.
+
+        None in place of the groups where all are to be read: steps that are not consecutive do not say where they lie.
+        """
+        if between is None or self.dense is None:
+            return 0, None
+        ends = np.cumsum([group.num_rows for group in self._footer.groups]) + self.dense.start
+        starts = np.concatenate([[self.dense.start], ends[:-1]]) if len(ends) else ends
+        chosen = (starts <= between[1]) & (ends > between[0])
+        return int(starts[chosen].min()) if chosen.any() else self.dense.start, iter(chosen.tolist())
 
     def check(self) -> None:
         """Read everything once.

@@ -1,0 +1,63 @@
+"""Answers as bytes: small ones, and the same to the same request while nothing that it is about has changed."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+
+from flask import Flask, Response, g, request
+
+from gradlens_app.data import Data
+from gradlens_app.kept import Kept, Touched, noting
+
+SMALLEST = 1024
+MOST_BYTES = 8 << 20
+_LEVEL = 4
+_CALLBACKS = "_dash-update-component"
+
+
+def keep_responses(server: Flask, data: Data) -> None:
+    """Answer identical requests from kept bytes, and compress what is sent.
+
+    What a callback asked ``data`` about is noted while it runs; its answer is good until one of those runs changes.
+    """
+    kept = Kept(most=512)
+
+    @server.before_request
+    def from_kept() -> Response | None:
+        if not (request.method == "POST" and request.path.endswith(_CALLBACKS)):
+            return None
+        g.asked = hashlib.sha256(request.get_data(cache=True)).digest()
+        found = kept.get(g.asked, "")
+        if found is not None and all(data.is_now(key, identity) for key, identity in found[0].items()):
+            return _sent(found[1])
+        g.notes = noting()
+        g.touched = g.notes.__enter__()
+        return None
+
+    @server.after_request
+    def to_kept(response: Response) -> Response:
+        touched: Touched | None = g.pop("touched", None)
+        if touched and response.status_code == 200 and not response.is_streamed:
+            body = response.get_data()
+            if len(body) <= MOST_BYTES:
+                packed = gzip.compress(body, _LEVEL, mtime=0)
+                kept.put(g.asked, "", (touched, (body, packed, response.content_type)))
+                return _sent((body, packed, response.content_type))
+        return response
+
+    @server.teardown_request
+    def stop_noting(_error: BaseException | None) -> None:
+        notes = g.pop("notes", None)
+        if notes is not None:
+            notes.__exit__(None, None, None)
+
+
+def _sent(answer: tuple[bytes, bytes, str | None]) -> Response:
+    body, packed, kind = answer
+    small = "gzip" in request.headers.get("Accept-Encoding", "") and len(body) >= SMALLEST
+    response = Response(packed if small else body, content_type=kind)
+    response.headers["Vary"] = "Accept-Encoding"
+    if small:
+        response.headers["Content-Encoding"] = "gzip"
+    return response
