@@ -1,0 +1,157 @@
+"""Train a network that separates two speakers, with gradlens attached.
+
+    python train.py --out runs --percentile 10 --seeds 0 1 2
+    python train.py --out runs --percentile 10 --size paper --device cuda --train wav8k/min/tr --test wav8k/min/tt
+
+Without --train and --test the speakers are synthesised voices, and those of the test are never trained on.
+"""
+
+import argparse
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from mixtures import Drawn, open_folder
+from network import HOP, LOSSES, Separator, best_si_sdr, separate, stft
+from speech import synthesised, synthetic
+
+import gradlens
+from gradlens import clipping
+
+
+@dataclass(frozen=True)
+class Size:
+    """Network and training.
+
+    Attributes:
+        layers: bidirectional LSTM layers.
+        hidden: units in each direction.
+        batch: mixtures in a batch.
+        frames: their length in frames of 8 ms.
+        steps: iterations.
+    """
+
+    layers: int
+    hidden: int
+    batch: int
+    frames: int
+    steps: int
+
+
+SIZES = {
+    "fast": Size(layers=1, hidden=24, batch=4, frames=30, steps=600),
+    "cpu": Size(layers=2, hidden=64, batch=8, frames=60, steps=5000),
+    "paper": Size(layers=2, hidden=300, batch=25, frames=400, steps=80_000),
+}
+RATE = 1e-3  # of Adam
+EVERY = 20  # as the paper records
+TESTED = 200  # mixtures
+TESTED_FRAMES = 126  # one second
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is trained on, what is tested on, and what to call it."""
+
+    training: object
+    test: object
+    source: str
+    key: str
+
+
+def data(speech="auto", train=None, test=None):
+    """Folders of a data set where they are given, else drawn from voices.
+
+    Args:
+        speech: ``"synthesised"`` or ``"synthetic"``; ``"auto"`` is the first where its programs are installed.
+        train: folder of the training mixtures.
+        test: folder of the test mixtures; both or neither.
+    """
+    if (train is None) != (test is None):
+        raise ValueError("--train and --test belong together: the folders of the training and of the test mixtures.")
+    if train is not None:
+        return Data(open_folder(train), open_folder(test), "a folder of mixtures", "folder")
+    if speech == "synthetic":
+        voices = synthetic()
+    else:
+        try:
+            voices = synthesised()
+        except RuntimeError as missing:
+            if speech == "synthesised":
+                raise
+            print(f"{missing} Training on synthetic voices.")
+            voices = synthetic()
+    return Data(Drawn(voices.training), Drawn(voices.held_out), voices.source, voices.key)
+
+
+def separation(model, mixtures, size, device):
+    """Mean SI-SDR in dB over test mixtures, after and before the separation."""
+    sources, mixed = mixtures.batch(np.random.default_rng(2020), size, (TESTED_FRAMES - 1) * HOP)
+    after, before = [], []
+    model.eval()
+    for first in range(0, size, 20):
+        s, x = sources[first : first + 20].to(device), mixed[first : first + 20].to(device)
+        heard = s.square().sum(dim=-1).amin(dim=1) > 0  # a stretch in which one is silent has no SI-SDR
+        after.append(best_si_sdr(separate(model, x), s)[heard])
+        before.append(best_si_sdr(x[:, None].expand_as(s), s)[heard])
+    model.train()
+    return torch.cat(after).mean(), torch.cat(before).mean()
+
+
+def train(out, percentile, seed, size, loss, given, device="cpu", tested=TESTED):
+    rng = np.random.default_rng(seed)  # of the batches: the same for every percentile
+    samples = (size.frames - 1) * HOP
+    torch.manual_seed(seed)
+    model = Separator(size.layers, size.hidden, loss)
+    model.standardise(stft(given.training.batch(np.random.default_rng(0), 64, samples)[1]))
+    model.to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
+
+    def compute(mixture, sources):
+        spectra = stft(mixture)
+        return LOSSES[loss](model(spectra), spectra, stft(sources))
+
+    clip = None if percentile is None else clipping.autoclip(percentile=percentile)
+    arm = "no clipping" if clip is None else f"AutoClip p = {percentile:g}"
+    with gradlens.Recorder(
+        model,
+        optimizer,
+        out,
+        name=f"{arm}, {loss}, seed {seed}",
+        clip=clip,
+        norms=gradlens.every(EVERY),
+        update=gradlens.every(EVERY),
+        smoothness=gradlens.every(EVERY),
+        include="head.bias",  # one tensor's norms: the runs are kept in the repository, and stay small
+        config={"arm": arm, "loss": loss, "seed": seed, "lr": RATE, "data": given.source, "voices": given.key}
+        | asdict(size),
+    ) as recorder:
+        for step in range(size.steps):
+            sources, mixture = given.training.batch(rng, size.batch, samples)
+            optimizer.zero_grad()
+            recorder.loss(compute, mixture.to(device), sources.to(device)).backward()
+            optimizer.step()
+            if step % 50 == 49:
+                print("steps", 50, flush=True)  # the recipe's progress bar reads this
+        after, before = separation(model, given.test, tested, device)
+        seen, _ = separation(model, given.training, tested, device)
+        recorder.log(si_sdr=after, si_sdr_of_mixtures=before, si_sdr_trained_voices=seen)
+    return recorder.path
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", required=True, help="folder of runs")
+    parser.add_argument("--percentile", type=float, help="AutoClip's p; without it nothing is clipped")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--size", choices=SIZES, default="cpu", help="the paper's wants a GPU (default: %(default)s)")
+    parser.add_argument("--loss", choices=LOSSES, default="mi", help="default: %(default)s, mask inference")
+    parser.add_argument("--speech", choices=("auto", "synthesised", "synthetic"), default="auto")
+    parser.add_argument("--train", help="folder of training mixtures: mix, s1, s2")
+    parser.add_argument("--test", help="folder of test mixtures, of other speakers")
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    torch.set_num_threads(1)  # the network is small: two trainings side by side beat one on two cores
+    chosen = data(options.speech, options.train, options.test)
+    for each_seed in options.seeds:
+        train(options.out, options.percentile, each_seed, SIZES[options.size], options.loss, chosen, options.device)
