@@ -1,8 +1,7 @@
 """What is read from a recorded run."""
 
-from dataclasses import dataclass
-
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 

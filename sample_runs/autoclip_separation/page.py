@@ -87,14 +87,14 @@ def page(pairs, by_percentile, found, shown):
             "## By percentile",
             "",
             "Mean over the seeds, and their range for the loss and SI-SDR. The mixtures themselves have an SI-SDR of "
-            f"{pairs[0][0].si_sdr_of_mixtures:.2f} dB. The step size's variation is its standard deviation over its mean.",
+            f"{pairs[0][0].si_sdr_of_mixtures:.2f} dB. The step size's variation: standard deviation over mean.",
             "",
             *percentile_table(by_percentile),
             "",
             "## Is smoothness tied to the gradient norm?",
             "",
-            "Pearson's r between the logs with a 95 % interval, the same without a cubic trend in time, r of the placebo",
-            "of constant curvature, and the median smoothness along the run.",
+            "Pearson's r between the logs with a 95 % interval, the same without a cubic trend in time, r of the",
+            "placebo of constant curvature, and the median smoothness along the run.",
             "",
             *r_table(by_percentile),
             *(line for figure in shown for line in picture(figure)),
@@ -110,15 +110,17 @@ def claims_table(found):
 
 
 def percentile_table(by_percentile):
-    yield "| p | final loss | range | step-size variation | clipped | SI-SDR, held-out voices | range | voices trained on |"
+    yield "| p | final loss | range | step variation | clipped | SI-SDR, held-out voices | range | voices trained on |"
     yield "|---|---|---|---|---|---|---|---|"
     for percentile, found in by_percentile.items():
-        loss, si_sdr = ([getattr(one, name) for one in found] for name in ("loss", "si_sdr"))
+        loss, si_sdr, seen = (
+            [getattr(one, name) for one in found] for name in ("loss", "si_sdr", "si_sdr_trained_voices")
+        )
         share = "none" if percentile == NONE else f"{np.mean([one.clipped for one in found]):.1%}"
         yield (
             f"| {percentile} | {np.mean(loss):.4f} | {min(loss):.4f} to {max(loss):.4f} "
             f"| {np.mean([one.variation for one in found]):.2f} | {share} | {np.mean(si_sdr):.2f} dB "
-            f"| {min(si_sdr):.2f} to {max(si_sdr):.2f} | {np.mean([one.si_sdr_trained_voices for one in found]):.2f} dB |"
+            f"| {min(si_sdr):.2f} to {max(si_sdr):.2f} | {np.mean(seen):.2f} dB |"
         )
 
 

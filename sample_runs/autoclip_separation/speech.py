@@ -23,35 +23,32 @@ RATE = 8000
 SECONDS = 40
 """Speech of each voice."""
 
-# Program, voice and pitch; espeak's variants are given two pitches each, which makes two speakers of one.
-MEN = (
-    *(
-        f"espeak-ng {accent}+{name} {pitch}"
-        for name, accent in zip(
-            ("Andy", "Adam", "Benjamin", "Caleb", "David", "Edward", "Lee", "Michael", "Quincy", "m3", "m5"),
-            ("en-us", "en-gb", "en-029") * 4,
-            strict=False,
+# Variants of espeak-ng, each at two pitches (two speakers of one), and all that flite has. Every fifth is held out.
+VARIANTS = {
+    "men": ["Adam", "Alex", "Andy", "Benjamin", "Caleb", "David", "Edward", "Gene", "Lee", "Michael", "Mike", "Paul", "Quincy", "Rob", "m2", "m3", "m4", "m5", "m6", "m7"],
+    "women": ["Alicia", "Andrea", "Annie", "Belinda", "Linda", "Steph", "Steph2", "anika", "aunty", "f2", "f3", "f4", "f5"],
+}
+PITCHES = {"men": (35, 55), "women": (45, 65)}
+FLITE = {"men": ("awb", "kal16", "rms"), "women": ("slt",)}
+ACCENTS = ("en-us", "en-gb", "en-029")
+
+
+def speakers(sex):
+    """Voices to train on, and voices held out: program, voice and pitch."""
+    variants = list(enumerate(VARIANTS[sex]))
+    training, held_out = (
+        tuple(
+            f"espeak-ng {ACCENTS[index % 3]}+{name} {pitch}"
+            for index, name in variants
+            if (index % 5 == 3) == held
+            for pitch in PITCHES[sex]
         )
-        for pitch in (35, 55)
-    ),
-    "flite awb",
-    "flite kal16",
-)
-WOMEN = (
-    *(
-        f"espeak-ng {accent}+{name} {pitch}"
-        for name, accent in zip(
-            ("Annie", "Alicia", "Belinda", "Linda", "anika", "aunty", "f2", "f3"),
-            ("en-gb", "en-us", "en-029") * 3,
-            strict=False,
-        )
-        for pitch in (40, 55, 70)
-    ),
-    "flite slt",
-)
-HELD_OUT_MEN = ("espeak-ng en-us+Alex 50", "espeak-ng en-gb+m7 45", "flite rms")
-HELD_OUT_WOMEN = ("espeak-ng en-us+Andrea 50", "espeak-ng en-gb+f4 50", "espeak-ng en-us+Steph 50")
-VOICES = (MEN, WOMEN, HELD_OUT_MEN, HELD_OUT_WOMEN)
+        for held in (False, True)
+    )
+    return (*training, *(f"flite {name}" for name in FLITE[sex])), held_out
+
+
+VOICES = (*zip(speakers("men"), speakers("women"), strict=True),)  # to train on, and held out: men and women
 SYNTHETIC = "harmonic tones (no speech)"
 
 Voices = tuple[np.ndarray, ...]
@@ -90,7 +87,7 @@ def synthesised(cache=None):
             f"{' and '.join(missing)} not found: install with apt-get install espeak-ng flite, or train on "
             "synthetic voices with --speech synthetic."
         )
-    voices = tuple(voice for group in VOICES for voice in group)
+    voices = tuple(voice for half in VOICES for group in half for voice in group)
     texts = readings(len(voices))
     versions = [
         subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout.partition("Data at")[
@@ -117,11 +114,14 @@ def synthesised(cache=None):
             except OSError:  # another process was quicker
                 if not folder.is_dir():
                     raise
-    men, women, *others = (
-        tuple(_level(wavfile.read(folder / _file_name(voice))[1].astype(np.float32)) for voice in group)
-        for group in VOICES
+    training, held_out = (
+        tuple(
+            tuple(_level(wavfile.read(folder / _file_name(voice))[1].astype(np.float32)) for voice in group)
+            for group in half
+        )
+        for half in VOICES
     )
-    return Speech((men, women), tuple(others), "synthesised speech (espeak-ng, flite)", f"speech-{key}")
+    return Speech(training, held_out, "synthesised speech (espeak-ng, flite)", f"speech-{key}")
 
 
 def readings(number):
@@ -180,7 +180,7 @@ def _level(samples):
     return (samples * (0.1 / np.sqrt(np.mean(np.square(samples, dtype=np.float64))))).astype(np.float32)
 
 
-def synthetic(voices=12, held_out=3, seconds=8, seed=0):
+def synthetic(voices=8, held_out=2, seconds=6, seed=0):
     """Voices of harmonics under moving formants, no speech: the same samples on every machine with the same NumPy.
 
     Args:
