@@ -11,7 +11,6 @@ References:
 """
 
 import torch
-from sklearn.cluster import KMeans
 from torch import nn
 
 WINDOW, HOP = 256, 64  # 32 ms and 8 ms at 8 kHz
@@ -130,6 +129,8 @@ def separate(model, mixture):
 
 def _cluster(embeddings, spectra):
     """Binary masks: 2-means over the embeddings of the bins within 40 dB of the loudest, then the nearest centre."""
+    from sklearn.cluster import KMeans  # a second to load, for one of the two losses
+
     masks = []
     for points, magnitude in zip(embeddings.cpu(), spectra.abs().flatten(1).cpu(), strict=True):
         loud = magnitude > 0.01 * magnitude.max()

@@ -22,7 +22,7 @@ from measured import NONE, TABLE_1, measure, percentile_of
 from page import page, pictures
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from train import SIZES
+from sizes import SIZES
 
 import gradlens
 from gradlens import figures

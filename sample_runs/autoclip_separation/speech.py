@@ -25,9 +25,16 @@ SECONDS = 40
 
 # Variants of espeak-ng, each at two pitches (two speakers of one), and all that flite has. Every fifth is held out.
 VARIANTS = {
-    "men": ["Adam", "Alex", "Andy", "Benjamin", "Caleb", "David", "Edward", "Gene", "Lee", "Michael", "Mike", "Paul", "Quincy", "Rob", "m2", "m3", "m4", "m5", "m6", "m7"],
-    "women": ["Alicia", "Andrea", "Annie", "Belinda", "Linda", "Steph", "Steph2", "anika", "aunty", "f2", "f3", "f4", "f5"],
-}
+    "men": [
+        "Adam", "Alex", "Andy", "Benjamin", "Caleb", "David", "Edward", "Gene",
+        "Lee", "Michael", "Mike", "Paul", "Quincy", "Rob",
+        "m2", "m3", "m4", "m5", "m6", "m7",
+    ],
+    "women": [
+        "Alicia", "Andrea", "Annie", "Belinda", "Linda", "Steph", "Steph2",
+        "anika", "aunty", "f2", "f3", "f4", "f5",
+    ],
+}  # fmt: skip
 PITCHES = {"men": (35, 55), "women": (45, 65)}
 FLITE = {"men": ("awb", "kal16", "rms"), "women": ("slt",)}
 ACCENTS = ("en-us", "en-gb", "en-029")
@@ -48,7 +55,7 @@ def speakers(sex):
     return (*training, *(f"flite {name}" for name in FLITE[sex])), held_out
 
 
-VOICES = (*zip(speakers("men"), speakers("women"), strict=True),)  # to train on, and held out: men and women
+VOICES = tuple(zip(speakers("men"), speakers("women"), strict=True))  # to train on, and held out: men and women
 SYNTHETIC = "harmonic tones (no speech)"
 
 Voices = tuple[np.ndarray, ...]
@@ -129,7 +136,8 @@ def readings(number):
     topics = __import__("pydoc_data.topics", fromlist=["topics"]).topics
     prose = re.sub(r"\n {3,}.*", "", "\n\n".join(topics[name] for name in sorted(topics)))  # without indented code
     prose = re.sub(r"[*`_=\"|~^<>\[\]\\]+", " ", prose)
-    sentences = [" ".join(sentence.split()) for sentence in re.findall(r"[A-Z][^.!?:]{40,240}[.!?]", prose)]
+    found = (" ".join(sentence.split()) for sentence in re.findall(r"[A-Z][^.!?:]{40,240}[.!?]", prose))
+    sentences = list(dict.fromkeys(found))  # some stand in several places
     share = len(sentences) // number
     return [" ".join(sentences[index * share : (index + 1) * share]) for index in range(number)]
 

@@ -13,40 +13,12 @@ import numpy as np
 import torch
 from mixtures import Drawn, open_folder
 from network import HOP, LOSSES, Separator, best_si_sdr, separate, stft
+from sizes import SIZES
 from speech import synthesised, synthetic
 
 import gradlens
 from gradlens import clipping
 
-
-@dataclass(frozen=True)
-class Size:
-    """Network and training.
-
-    Attributes:
-        layers: bidirectional LSTM layers.
-        hidden: units in each direction.
-        batch: mixtures in a batch.
-        frames: their length in frames of 8 ms.
-        steps: iterations.
-        tested: mixtures in the test.
-        tested_frames: their length.
-    """
-
-    layers: int
-    hidden: int
-    batch: int
-    frames: int
-    steps: int
-    tested: int
-    tested_frames: int
-
-
-SIZES = {
-    "fast": Size(layers=1, hidden=24, batch=4, frames=30, steps=400, tested=20, tested_frames=126),
-    "cpu": Size(layers=2, hidden=32, batch=8, frames=60, steps=5000, tested=200, tested_frames=126),
-    "paper": Size(layers=2, hidden=300, batch=25, frames=400, steps=80_000, tested=3000, tested_frames=501),
-}
 RATE = 1e-3  # of Adam
 EVERY = 20  # as the paper records
 
