@@ -39,7 +39,7 @@ def claims(pairs, by_percentile):
 
     Args:
         pairs: (unclipped, AutoClip p = 10) of each seed, as ``Measured``.
-        by_percentile: percentile -> its ``Measured`` of each seed, without clipping as 100.
+        by_percentile: percentile -> seed -> ``Measured``, without clipping as 100.
     """
     return [
         steady_steps(pairs),
@@ -151,9 +151,9 @@ def best_percentile(by_percentile):
             "not asked",
             "it takes all of the paper's percentiles",
         )
-    means = {p: np.mean([one.si_sdr for one in by_percentile[p]]) for p in TABLE_1}
+    means = {p: np.mean([one.si_sdr for one in by_percentile[p].values()]) for p in TABLE_1}
     best = max(means, key=means.get)
-    apart = [np.ptp([one.si_sdr for one in found]) for found in by_percentile.values()]
+    apart = [np.ptp([one.si_sdr for one in found.values()]) for found in by_percentile.values()]
     small, large = ([means[p] for p in means if low <= p <= high] for low, high in ((0, 25), (50, 100)))
     return Claim(
         "small percentiles separate best, p = 50 and more less well (SI-SDR in dB by p; 100 is no clipping)",

@@ -17,53 +17,57 @@ def pictures(pairs, by_percentile):
 
 def by_p(by_percentile):
     """SI-SDR by percentile, and what it gains over no clipping beside what the paper's table 1 gains."""
-    percentiles = sorted(by_percentile)
-    at = np.arange(len(percentiles), dtype=np.float64)
-    names = [f"{p}" if p != NONE else "100\n(none)" for p in percentiles]
-    axis = Axis("percentile p", limits=(-0.4, len(at) - 0.6), ticks=tuple(zip(at.tolist(), names, strict=True)))
-    held_out, trained = (
-        np.array([[getattr(one, name) for one in by_percentile[p]] for p in percentiles])
-        for name in ("si_sdr", "si_sdr_trained_voices")
-    )
-    gains = held_out - held_out[-1]  # paired: a seed has the same weights and batches at every p
-    paper = np.array([TABLE_1[p] - TABLE_1[NONE] for p in percentiles])
+    at = np.arange(len(by_percentile), dtype=np.float64)
+    ticks = tuple((float(x), "none" if p == NONE else f"{p}") for x, p in zip(at, by_percentile, strict=True))
+    axis = Axis("percentile p of AutoClip", limits=(-0.4, len(at) - 0.6), ticks=ticks)
+    found = [list(seeds.values()) for seeds in by_percentile.values()]
+    none = {one.seed: one.si_sdr for one in found[-1]}
+    gains = [[one.si_sdr - none[one.seed] for one in each if one.seed in none] for each in found]
+    paper = np.array([TABLE_1[p] - TABLE_1[NONE] for p in by_percentile])
     absolute = Panel(
         "Separation",
-        "SI-SDR after training",
+        "SI-SDR at the end of training",
         axis,
         Axis("SI-SDR [dB]"),
         (
-            *ranged(at - 0.06, held_out, "clipped", "held-out voices"),
-            *ranged(at + 0.06, trained, "muted", "voices trained on"),
+            *ranged(
+                at - 0.06, [[one.si_sdr_trained_voices for one in each] for each in found], "muted", "trained voices"
+            ),
+            *ranged(at + 0.06, [[one.si_sdr for one in each] for each in found], "clipped", "held-out voices"),
         ),
-        foot=f"mean and range of {held_out.shape[1]} seeds",
+        foot=f"mean and range of {seeds_of(found)}",
     )
     relative = Panel(
         "Gain over no clipping",
-        "SI-SDR of p less that of p = 100, by seed",
+        "SI-SDR less that without clipping, by seed",
         axis,
         Axis("gain in SI-SDR [dB]"),
         (
-            *ranged(at, gains, "clipped", "here, held-out voices"),
-            Line(at, paper, "ink", "AutoClip paper, table 1 (WSJ0-2mix)", dashed=True),
+            *ranged(at, gains, "clipped", "held-out voices"),
+            Line(at, paper, "ink", "the paper's table 1", dashed=True),
         ),
-        foot=f"mean and range of {held_out.shape[1]} seeds",
+        foot=f"mean and range of {seeds_of(found)}",
     )
-    best = percentiles[int(held_out.mean(axis=1).argmax())]
+    best = max(by_percentile, key=lambda p: np.mean([one.si_sdr for one in by_percentile[p].values()]))
     caption = (
-        f"SI-SDR in dB by AutoClip's percentile, mean and range of {held_out.shape[1]} seeds; p = 100 clips nothing. "
-        f"Left: on voices that were never trained on, where p = {best} is best, and on those that were. "
-        "Right: what clipping gains over no clipping, paired by seed, beside the gain in the paper's table 1 "
-        "(mask inference), which is of other data and a larger network."
+        f"SI-SDR in dB by AutoClip's percentile, mean and range of {seeds_of(found)}. Left: on voices that were never "
+        f"trained on, where {'no clipping' if best == NONE else f'p = {best}'} is best, and on those that were. Right: "
+        "what clipping gains over no clipping, paired by seed, beside the gain in the paper's table 1 (mask inference "
+        "on WSJ0-2mix, with a larger network and a longer training)."
     )
     return Figure("si_sdr_by_percentile", (absolute, relative), caption)
 
 
+def seeds_of(found):
+    """How many seeds each percentile has."""
+    counts = sorted({len(each) for each in found})
+    return " or ".join(map(str, counts)) + " seeds"
+
+
 def ranged(x, values, colour, label):
-    """Means over the seeds (percentiles, seeds) with their range, joined by a line."""
-    means = values.mean(axis=1)
-    points = Points(x, means, colour, error_low=values.min(axis=1), error_high=values.max(axis=1))
-    return Line(x, means, colour, label), points
+    """Means with their range, joined by a line; values is a list for each x."""
+    means, lows, highs = (np.array([take(each) for each in values]) for take in (np.mean, np.min, np.max))
+    return Line(x, means, colour, label), Points(x, means, colour, error_low=lows, error_high=highs)
 
 
 def page(pairs, by_percentile, found, shown):
@@ -112,7 +116,8 @@ def claims_table(found):
 def percentile_table(by_percentile):
     yield "| p | final loss | range | step variation | clipped | SI-SDR, held-out voices | range | voices trained on |"
     yield "|---|---|---|---|---|---|---|---|"
-    for percentile, found in by_percentile.items():
+    for percentile, seeds in by_percentile.items():
+        found = seeds.values()
         loss, si_sdr, seen = (
             [getattr(one, name) for one in found] for name in ("loss", "si_sdr", "si_sdr_trained_voices")
         )
@@ -127,8 +132,8 @@ def percentile_table(by_percentile):
 def r_table(by_percentile):
     yield "| p | seed | r | detrended | placebo | median smoothness |"
     yield "|---|---|---|---|---|---|"
-    for percentile, found in by_percentile.items():
-        for one in found:
+    for percentile, seeds in by_percentile.items():
+        for one in seeds.values():
             yield (
                 f"| {percentile} | {one.seed} | {interval(one.r, one.r_interval)} "
                 f"| {interval(one.detrended, one.detrended_interval)} | {one.placebo:.2f} | {one.smoothness:.3g} |"

@@ -45,7 +45,7 @@ def record(runs, size, options, processes):
         processes: how many at once.
     """
     percentiles, seeds = ARMS[size]
-    done = {(percentile_of(run), run.config["seed"]) for run in finished(runs)}
+    done = {(percentile_of(run), run.config["seed"]) for run in finished(runs, size)}
     # Seed by seed, and the pair of the paper's figure first: a recipe that is stopped leaves what compares.
     order = sorted(percentiles, key=lambda p: (p not in (CLIPPED, NONE), p))
     jobs = [(percentile, seed) for seed in seeds for percentile in order if (percentile, seed) not in done]
@@ -73,20 +73,26 @@ def record(runs, size, options, processes):
             list(pool.map(run, jobs))
 
 
-def finished(runs):
-    """The runs that were trained to the end."""
-    folder = Path(runs)
-    return [run for run in gradlens.open_runs(folder) if run.status == "finished"] if folder.is_dir() else []
+def finished(runs, size):
+    """The runs that were trained to the end.
+
+    Raises:
+        FileExistsError: where the folder holds runs of another size, or of several losses or data.
+    """
+    found = [run for run in gradlens.open_runs(runs) if run.status == "finished"] if Path(runs).is_dir() else []
+    others = [run for run in found if not asdict(SIZES[size]).items() <= run.config.items()]
+    if others or len({(run.config["loss"], run.config["voices"]) for run in found}) > 1:
+        raise FileExistsError(f"{runs} holds runs of this recipe with other settings; give another --out.")
+    return found
 
 
 def draw(runs, out, size):
     """Analyse the runs; write figures, ``claims.json`` and ``results.md``, and return the latter."""
-    percentiles, _ = ARMS[size]
-    by_percentile = {percentile: [] for percentile in sorted(percentiles)}
-    for run in sorted(finished(runs), key=lambda run: run.config["seed"]):
-        if percentile_of(run) in by_percentile:
-            by_percentile[percentile_of(run)].append(measure(run))
-    pairs = list(zip(by_percentile[NONE], by_percentile[CLIPPED], strict=True))
+    by_percentile = {}
+    for run in sorted(finished(runs, size), key=lambda run: (percentile_of(run), run.config["seed"])):
+        by_percentile.setdefault(percentile_of(run), {})[run.config["seed"]] = measure(run)
+    unclipped, clipped = (by_percentile.get(percentile, {}) for percentile in (NONE, CLIPPED))
+    pairs = [(unclipped[seed], clipped[seed]) for seed in unclipped if seed in clipped]
     if not pairs:
         raise FileNotFoundError(f"{runs} holds no finished pair of runs, without clipping and with AutoClip p = 10.")
     shown = pictures(pairs, by_percentile)
@@ -96,7 +102,7 @@ def draw(runs, out, size):
     (out / "claims.json").write_text(
         json.dumps([asdict(claim) for claim in found], indent=1, ensure_ascii=False) + "\n"
     )
-    text = page(pairs, by_percentile, found, shown)
+    text = page(pairs, by_percentile, found, shown if size != "fast" else ())
     (out / "results.md").write_text(text)
     return text
 
@@ -110,7 +116,11 @@ def main(out, size, options=(), processes=None):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Further options are those of train.py: --loss, --speech, --train, --test, --device.",
+    )
     parser.add_argument("--out", required=True, help="folder for the runs, figures and results")
     parser.add_argument("--size", choices=ARMS, default="cpu", help="default: %(default)s")
     parser.add_argument("--fast", action="store_true", help="the small version, on synthetic voices")

@@ -1,0 +1,54 @@
+"""The separation sample's recipe in its small version, against the page that is kept."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import gradlens
+
+HOLD = (  # at this size, in each of four seeds tried
+    "the step size is nearly constant under AutoClip",
+    "p = 10 clips about 90 % of the gradients",
+)
+
+
+def test_the_small_version_gives_the_page_that_is_kept(
+    separation: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = [sys.executable, str(separation.folder / "recipe.py"), "--out", str(tmp_path), "--processes", "2"]
+    environment = os.environ | {"FAST": "1", "OMP_NUM_THREADS": "1"}
+    said = subprocess.run(call, check=True, env=environment, capture_output=True, text=True).stdout
+    new, kept = (
+        {claim["claim"]: claim["same"] for claim in json.loads((folder / "claims.json").read_text())}
+        for folder in (tmp_path, separation.folder / "fast")
+    )
+    assert list(new) == list(kept)
+    assert [new[claim] for claim in HOLD] == [kept[claim] for claim in HOLD] == ["yes", "yes"]
+    assert said == (tmp_path / "results.md").read_text() + "\n"
+    assert outline(tmp_path / "results.md") == outline(separation.folder / "fast" / "results.md")
+    assert (tmp_path / "figures" / "training_dynamics.png").stat().st_size > 0
+
+    runs = gradlens.open_runs(tmp_path)
+    clipped, unclipped = sorted(map(separation.measured.measure, runs), key=lambda one: one.percentile)
+    assert clipped.variation < unclipped.variation
+    assert clipped.peak < unclipped.peak
+    assert min(clipped.r - clipped.placebo, unclipped.r - unclipped.placebo) > 0.2
+
+    monkeypatch.setattr(subprocess, "Popen", None)  # what is recorded is not recorded again
+    separation.recipe.record(tmp_path / "runs", "fast", [], 1)
+    with pytest.raises(FileExistsError, match="holds runs of this recipe with other settings; give another --out"):
+        separation.recipe.record(tmp_path / "runs", "cpu", [], 1)
+
+
+def outline(page: Path) -> list[str]:
+    """Headings, and the first cell of each row of its tables."""
+    return [
+        line if line[0] == "#" else line.split("|")[1]
+        for line in page.read_text().splitlines()
+        if line[:1] in ("#", "|")
+    ]
