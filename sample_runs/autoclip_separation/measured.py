@@ -1,13 +1,12 @@
 """What is read from a recorded run."""
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
 import gradlens
 from gradlens import analysis
-from gradlens.stats import ema
+from gradlens.stats import detrend, pearson
 
 NONE = 100  # the percentile that clips nothing
 TABLE_1 = {0: 10.0, 1: 10.3, 10: 10.2, 25: 9.9, 50: 9.2, 90: 8.7, NONE: 8.5}
@@ -26,10 +25,14 @@ class Measured:
         variation: standard deviation over mean of the step size, the first 5 % of the steps left out.
         peak: largest over median step size, likewise.
         clipped: share of the steps that were clipped.
+        norms_early: median gradient norm in the first third of the recorded steps.
+        norms_late: in the last.
+        answer: gradient norm against smoothness.
         r: Pearson's between log gradient norm and log smoothness.
         r_interval: its 95 % interval.
         detrended: the same without a cubic trend in time.
         detrended_interval: its 95 % interval.
+        given_loss: the same, and without what both share with the batch's loss: a louder batch raises all three.
         placebo: r where curvature is constant.
         smoothness: median along the run.
         si_sdr: dB on held-out voices.
@@ -44,10 +47,14 @@ class Measured:
     variation: float
     peak: float
     clipped: float
+    norms_early: float
+    norms_late: float
+    answer: analysis.NormSmoothness
     r: float
     r_interval: tuple[float, float]
     detrended: float
     detrended_interval: tuple[float, float]
+    given_loss: float
     placebo: float
     smoothness: float
     si_sdr: float
@@ -61,6 +68,7 @@ def measure(run):
     answer = analysis.norm_smoothness(run)
     moves = run.series("update_norm")[1]
     settled = moves[len(moves) // 20 :]
+    early, _, late = np.array_split(answer.grad_norm, 3)
     return Measured(
         run=run,
         percentile=percentile_of(run),
@@ -69,14 +77,28 @@ def measure(run):
         variation=summary.step_variation,
         peak=float(settled.max() / np.median(settled)),
         clipped=summary.clipped,
+        norms_early=float(np.median(early)),
+        norms_late=float(np.median(late)),
+        answer=answer,
         r=answer.raw.pearson,
         r_interval=answer.raw.pearson_interval,
         detrended=answer.detrended.pearson,
         detrended_interval=answer.detrended.pearson_interval,
+        given_loss=given_loss(run, answer),
         placebo=answer.placebo.raw if answer.placebo else np.nan,
         smoothness=float(np.median(answer.smoothness)),
         **{name: last(run, name) for name in ("si_sdr", "si_sdr_trained_voices", "si_sdr_of_mixtures")},
     )
+
+
+def given_loss(run, answer):
+    """Pearson's r between the logs, a cubic trend and a line in the log of the batch's loss removed from each."""
+    steps, losses = run.series("loss")
+    loss, norm, smoothness = (
+        detrend(np.log(values), answer.steps)
+        for values in (losses[np.searchsorted(steps, answer.steps)], answer.grad_norm, answer.smoothness)
+    )
+    return float(pearson(*(each - loss * (loss @ each) / (loss @ loss) for each in (norm, smoothness))))
 
 
 def percentile_of(run):
@@ -86,24 +108,3 @@ def percentile_of(run):
 def last(run, name):
     values = run.series(name)[1] if name in run.columns else ()
     return float(values[-1]) if len(values) else np.nan
-
-
-def matched_smoothness(unclipped, clipped, levels=8):
-    """Median smoothness of one run over that of another while both are at the same loss: geometric mean over levels.
-
-    Losses are averaged over 5 % of the steps, and levels are equal shares of their logarithm between what both reach.
-    NaN where the two runs share no level.
-    """
-    logs, values = [], []
-    for run in (unclipped, clipped):
-        steps, losses = run.series("loss")
-        probes, smoothness = run.series("smoothness")
-        logs.append(np.log(ema(losses, 1 - 20 / len(losses)))[np.searchsorted(steps, probes)])
-        values.append(smoothness)
-    edges = np.linspace(max(log.min() for log in logs), min(log.max() for log in logs), levels + 1)
-    ratios = []
-    for low, high in itertools.pairwise(edges):
-        inside = [value[(log >= low) & (log < high)] for log, value in zip(logs, values, strict=True)]
-        if min(map(len, inside)) >= 5:
-            ratios.append(np.log(np.median(inside[1]) / np.median(inside[0])))
-    return float(np.exp(np.mean(ratios))) if ratios else np.nan

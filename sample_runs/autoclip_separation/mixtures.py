@@ -36,6 +36,27 @@ class Drawn:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """A set of mixtures, as a data set is: each is drawn again, the same, whenever it is used.
+
+    Attributes:
+        drawn: what they are drawn from.
+        number: how many.
+    """
+
+    drawn: Drawn
+    number: int
+
+    def batch(self, rng, size, samples):
+        """Sources (size, 2, samples) and mixtures (size, samples), chosen with replacement."""
+        chosen = [
+            self.drawn.batch(np.random.default_rng([1, index]), 1, samples)
+            for index in rng.integers(self.number, size=size)
+        ]
+        return tuple(torch.cat(parts) for parts in zip(*chosen, strict=True))
+
+
+@dataclass(frozen=True)
 class Folder:
     """Mixtures on disk, read when they are drawn.
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from mixtures import Drawn, open_folder
+from mixtures import Drawn, Kept, open_folder
 from network import HOP, LOSSES, Separator, best_si_sdr, separate, stft
 from sizes import SIZES
 from speech import synthesised, synthetic
@@ -25,18 +25,20 @@ EVERY = 20  # as the paper records
 
 @dataclass(frozen=True)
 class Data:
-    """What is trained on, what is tested on, and what to call it."""
+    """What is trained on, what is tested on (other mixtures of the same speakers, others' mixtures), and its name."""
 
     training: object
-    test: object
+    trained_voices: object
+    held_out: object
     source: str
     key: str
 
 
-def data(speech="auto", train=None, test=None):
+def data(size, speech="auto", train=None, test=None):
     """Folders of a data set where they are given, else drawn from voices.
 
     Args:
+        size: of the training.
         speech: ``"synthesised"`` or ``"synthetic"``; ``"auto"`` is the first where its programs are installed.
         train: folder of the training mixtures.
         test: folder of the test mixtures; both or neither.
@@ -44,7 +46,8 @@ def data(speech="auto", train=None, test=None):
     if (train is None) != (test is None):
         raise ValueError("--train and --test belong together: the folders of the training and of the test mixtures.")
     if train is not None:
-        return Data(open_folder(train), open_folder(test), "a folder of mixtures", "folder")
+        training = open_folder(train)
+        return Data(training, training, open_folder(test), "a folder of mixtures", "folder")
     if speech == "synthetic":
         voices = synthetic()
     else:
@@ -55,7 +58,8 @@ def data(speech="auto", train=None, test=None):
                 raise
             print(f"{missing} Training on synthetic voices.")
             voices = synthetic()
-    return Data(Drawn(voices.training), Drawn(voices.held_out), voices.source, voices.key)
+    trained, held_out = Drawn(voices.training), Drawn(voices.held_out)
+    return Data(Kept(trained, size.mixtures), trained, held_out, voices.source, voices.key)
 
 
 def separation(model, mixtures, size, device):
@@ -107,8 +111,8 @@ def train(out, percentile, seed, size, loss, given, device="cpu"):
             optimizer.step()
             if step % 50 == 49:
                 print("steps", 50, flush=True)  # the recipe's progress bar reads this
-        after, before = separation(model, given.test, size, device)
-        seen, _ = separation(model, given.training, size, device)
+        after, before = separation(model, given.held_out, size, device)
+        seen, _ = separation(model, given.trained_voices, size, device)
         recorder.log(si_sdr=after, si_sdr_of_mixtures=before, si_sdr_trained_voices=seen)
     return recorder.path
 
@@ -126,6 +130,6 @@ if __name__ == "__main__":
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(1)  # the network is small: two trainings side by side beat one on two cores
-    chosen = data(options.speech, options.train, options.test)
+    chosen = data(SIZES[options.size], options.speech, options.train, options.test)
     for each_seed in options.seeds:
         train(options.out, options.percentile, each_seed, SIZES[options.size], options.loss, chosen, options.device)

@@ -66,6 +66,16 @@ def test_mixtures_are_sums_at_most_five_decibels_apart(separation: SimpleNamespa
     assert np.std(gain) == pytest.approx(separation.mixtures.LOUDNESS, abs=0.06)
 
 
+def test_a_kept_set_holds_as_many_mixtures_as_it_says(separation: SimpleNamespace) -> None:
+    rng = np.random.default_rng(3)
+    voices = tuple((rng.standard_normal(9000).astype(np.float32),) for _ in range(2))
+    kept = separation.mixtures.Kept(separation.mixtures.Drawn(voices), 5)
+    sources, mixtures = kept.batch(rng, 60, 300)
+    assert np.allclose(sources.sum(dim=1), mixtures, atol=1e-6)
+    again = kept.batch(rng, 60, 300)[1]
+    assert len({row.tobytes() for row in mixtures.numpy()} | {row.tobytes() for row in again.numpy()}) == 5
+
+
 def test_a_synthesiser_is_called_once(
     separation: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +165,6 @@ def test_a_wrong_folder_gets_a_sentence(separation: SimpleNamespace, own: Path) 
 
 def test_training_and_test_folders_belong_together(separation: SimpleNamespace, own: Path) -> None:
     with pytest.raises(ValueError, match=r"--train and --test belong together"):
-        separation.train.data(train=own)
-    both = separation.train.data(train=own, test=own)
+        separation.train.data(separation.sizes.SIZES["fast"], train=own)
+    both = separation.train.data(separation.sizes.SIZES["fast"], train=own, test=own)
     assert both.source == "a folder of mixtures"

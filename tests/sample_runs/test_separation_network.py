@@ -108,16 +108,16 @@ def test_who_knows_the_owner_of_each_bin_separates(separation: SimpleNamespace, 
 def recorded(separation: SimpleNamespace, tmp_path: Path) -> Run:
     """Two steps of the paper's network, on few and short mixtures."""
     voices = separation.speech.synthetic(voices=1, held_out=1, seconds=2)
-    drawn = separation.mixtures.Drawn
-    given = separation.train.Data(drawn(voices.training), drawn(voices.held_out), voices.source, voices.key)
+    drawn = separation.mixtures.Drawn(voices.training)
+    given = separation.train.Data(drawn, drawn, drawn, voices.source, voices.key)
     small = replace(separation.sizes.SIZES["paper"], batch=2, frames=4, steps=2, tested=20, tested_frames=4)
     return gradlens.open_run(separation.train.train(tmp_path, 10, 0, small, "mi", given))
 
 
 def test_the_papers_size_is_the_papers(separation: SimpleNamespace, recorded: Run) -> None:
     paper = asdict(separation.sizes.SIZES["paper"])
-    assert {name: paper[name] for name in ("layers", "hidden", "batch", "frames", "steps")} == {
-        "layers": 2, "hidden": 300, "batch": 25, "frames": 400, "steps": 80_000,
+    assert {name: paper[name] for name in ("layers", "hidden", "batch", "frames", "steps", "mixtures")} == {
+        "layers": 2, "hidden": 300, "batch": 25, "frames": 400, "steps": 80_000, "mixtures": 20_000,
     }  # fmt: skip
     gates = sum(2 * 4 * 300 * (inputs + 300 + 2) for inputs in (BINS, 600))  # two directions, two biases
     assert recorded.environment["parameters"] == gates + (600 + 1) * 2 * BINS
@@ -130,8 +130,8 @@ def test_the_papers_size_is_the_papers(separation: SimpleNamespace, recorded: Ru
 
 def test_training_on_embeddings_lowers_their_loss(separation: SimpleNamespace, tmp_path: Path) -> None:
     voices = separation.speech.synthetic(voices=1, held_out=1, seconds=2)
-    drawn = separation.mixtures.Drawn
-    given = separation.train.Data(drawn(voices.training), drawn(voices.held_out), voices.source, voices.key)
+    drawn = separation.mixtures.Drawn(voices.training)
+    given = separation.train.Data(drawn, drawn, drawn, voices.source, voices.key)
     small = replace(separation.sizes.SIZES["fast"], frames=15, steps=40, tested=20, tested_frames=10)
     run = gradlens.open_run(separation.train.train(tmp_path, None, 0, small, "wkm", given))
     _, losses = run.series("loss")

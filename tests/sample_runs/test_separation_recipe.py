@@ -52,3 +52,27 @@ def outline(page: Path) -> list[str]:
         for line in page.read_text().splitlines()
         if line[:1] in ("#", "|")
     ]
+
+
+def test_verdicts_follow_the_numbers(separation: SimpleNamespace) -> None:
+    def seeds(**values: list[float]) -> list[SimpleNamespace]:
+        return [SimpleNamespace(**dict(zip(values, row, strict=True))) for row in zip(*values.values(), strict=True)]
+
+    claims = separation.claims
+    without, clipped = seeds(variation=[0.3, 0.3], peak=[2, 2]), seeds(variation=[0.1, 0.4], peak=[1, 3])
+    steady = claims.steady_steps(list(zip(without, clipped, strict=True)))
+    assert (steady.same, steady.why) == ("in part", "sd/mean is lower under AutoClip in 1 of 2 seeds")
+    assert steady.ours.startswith("sd/mean 0.3 without clipping, 0.25 with AutoClip")
+    shares = [(None, one) for one in seeds(clipped=[0.9, 0.99], norms_early=[1, 1], norms_late=[1, 5])]
+    assert claims.clipped_share(shares).same == "in part"
+
+    def table(values: dict[int, float]) -> str:
+        same: str = claims.best_percentile({p: {0: SimpleNamespace(si_sdr=v)} for p, v in values.items()}).same
+        return same
+
+    paper = separation.measured.TABLE_1
+    assert table(paper) == "yes"
+    assert table({p: -v for p, v in paper.items()}) == "no"
+    assert table(paper | {1: 0.0}) == "no"
+    assert table(paper | {50: 9.95}) == "in part"
+    assert table({10: 1.0, 100: 0.0}) == "not asked"
