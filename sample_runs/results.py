@@ -4,7 +4,8 @@
     python sample_runs/results.py samples --out results.md   those that make samples recorded
 
 A sample says so in its ``claims.json``, which its recipe writes: a list of claims with the texts ``claim``, ``paper``,
-``ours``, ``same`` and ``why``. A sample without one is named with a link to its results.
+``ours``, ``same`` and ``why``. A sample without one is named with a link to its results. Small versions, in folders
+named ``fast``, say too little to count.
 """
 
 import argparse
@@ -29,7 +30,7 @@ def page(samples, at):
         at: folder that the page will lie in, from which it links.
     """
     lines = ["# Results", "", f"Written by sample_runs/{Path(__file__).name}. {NOTE}"]
-    for folder in sorted(path.parent for path in Path(samples).glob("*/results.md")):
+    for folder in sorted(path.parent for path in Path(samples).rglob("results.md") if path.parent.name != "fast"):
         results = folder / "results.md"
         title = re.sub(r"^#+\s*", "", results.read_text().partition("\n")[0])
         link = Path(os.path.relpath(results, at)).as_posix()

@@ -73,12 +73,13 @@ def ranged(x, values, colour, label):
 def page(pairs, by_percentile, found, shown):
     """The page as Markdown."""
     config = pairs[0][0].run.config
+    kept = f", {config['mixtures']:,} mixtures gone through again and again" if "mixtures" in config else ""
     seeds = ", ".join(str(pair[0].seed) for pair in pairs)
     return "\n".join(
         [
-            f"# AutoClip on two-speaker separation: {config['steps']:,} steps, seeds {seeds}",
+            f"# AutoClip on two-speaker separation{kept}: {config['steps']:,} steps, seeds {seeds}",
             "",
-            "Written by recipe.py from the recorded runs.",
+            "Written by recipe.py from the recorded runs." + " One seed supports no claim." * (len(pairs) == 1),
             "",
             f"Here: {config['data']}, {config['layers']} BLSTM x {config['hidden']}, batches of {config['batch']} "
             f"mixtures of {config['frames']} frames, {config['steps']:,} iterations, Adam {config['lr']:g}, loss "

@@ -2,6 +2,7 @@
 
     python recipe.py --out out                  21 trainings, about an hour of one core
     python recipe.py --out out --fast           two short ones, well under a minute: FAST=1 does the same
+    python recipe.py --out out --size kept      the paper's pair on a set of 320 mixtures, gone through 100 times
     python recipe.py --out out --size paper --device cuda --train wav8k/min/tr --test wav8k/min/tt
 
 Trainings that an earlier call finished are kept: a recipe that was stopped goes on where it was.
@@ -14,7 +15,7 @@ import subprocess
 import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from claims import claims
@@ -22,7 +23,7 @@ from measured import NONE, TABLE_1, measure, percentile_of
 from page import page, pictures
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from sizes import SIZES
+from sizes import SIZES, Size
 
 import gradlens
 from gradlens import figures
@@ -31,6 +32,7 @@ CLIPPED = 10
 ARMS = {  # size -> percentiles and seeds
     "fast": ((CLIPPED, NONE), (0,)),
     "cpu": (tuple(TABLE_1), (0, 1, 2)),
+    "kept": ((CLIPPED, NONE), (0, 1, 2)),
     "paper": ((CLIPPED, NONE), (0,)),
 }
 
@@ -80,7 +82,8 @@ def finished(runs, size):
         FileExistsError: where the folder holds runs of another size, or of several losses or data.
     """
     found = [run for run in gradlens.open_runs(runs) if run.status == "finished"] if Path(runs).is_dir() else []
-    others = [run for run in found if not asdict(SIZES[size]).items() <= run.config.items()]
+    names = [field.name for field in fields(Size)]
+    others = [run for run in found if {n: run.config[n] for n in names if n in run.config} != SIZES[size].settings()]
     if others or len({(run.config["loss"], run.config["voices"]) for run in found}) > 1:
         raise FileExistsError(f"{runs} holds runs of this recipe with other settings; give another --out.")
     return found

@@ -1,6 +1,6 @@
 """How large a training is: to test, to run on a core, and as in the paper."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,8 @@ class Size:
         batch: mixtures in a batch.
         frames: their length in frames of 8 ms.
         steps: iterations.
-        mixtures: how many are drawn from voices to train on; as in the paper, each is seen about 100 times.
+        mixtures: how many are drawn from voices to train on, each seen about 100 times as in the paper; None for fresh
+            ones in every batch, which is what little speech is best used for.
         tested: mixtures in the test.
         tested_frames: their length.
     """
@@ -23,15 +24,18 @@ class Size:
     batch: int
     frames: int
     steps: int
-    mixtures: int
+    mixtures: int | None
     tested: int
     tested_frames: int
 
+    def settings(self):
+        """What a run's config says of it."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
 
 SIZES = {
-    "fast": Size(layers=1, hidden=24, batch=4, frames=30, steps=400, mixtures=64, tested=20, tested_frames=126),
-    "cpu": Size(layers=2, hidden=32, batch=8, frames=40, steps=4000, mixtures=320, tested=200, tested_frames=126),
-    "paper": Size(
-        layers=2, hidden=300, batch=25, frames=400, steps=80_000, mixtures=20_000, tested=3000, tested_frames=501
-    ),
+    "fast": Size(1, 24, batch=4, frames=30, steps=400, mixtures=None, tested=20, tested_frames=126),
+    "cpu": Size(2, 32, batch=8, frames=40, steps=4000, mixtures=None, tested=200, tested_frames=126),
+    "kept": Size(2, 32, batch=8, frames=40, steps=4000, mixtures=320, tested=200, tested_frames=126),
+    "paper": Size(2, 300, batch=25, frames=400, steps=80_000, mixtures=20_000, tested=3000, tested_frames=501),
 }

@@ -7,7 +7,7 @@ Without --train and --test the speakers are synthesised voices, and those of the
 """
 
 import argparse
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -59,7 +59,8 @@ def data(size, speech="auto", train=None, test=None):
             print(f"{missing} Training on synthetic voices.")
             voices = synthetic()
     trained, held_out = Drawn(voices.training), Drawn(voices.held_out)
-    return Data(Kept(trained, size.mixtures), trained, held_out, voices.source, voices.key)
+    training = Kept(trained, size.mixtures) if size.mixtures else trained
+    return Data(training, trained, held_out, voices.source, voices.key)
 
 
 def separation(model, mixtures, size, device):
@@ -102,7 +103,7 @@ def train(out, percentile, seed, size, loss, given, device="cpu"):
         smoothness=gradlens.every(EVERY),
         include="head.bias",  # one tensor's norms: the runs are kept in the repository, and stay small
         config={"arm": arm, "loss": loss, "seed": seed, "lr": RATE, "data": given.source, "voices": given.key}
-        | asdict(size),
+        | size.settings(),
     ) as recorder:
         for step in range(size.steps):
             sources, mixture = given.training.batch(rng, size.batch, samples)

@@ -11,10 +11,7 @@ import pytest
 
 import gradlens
 
-HOLD = (  # at this size, in each of four seeds tried
-    "the step size is nearly constant under AutoClip",
-    "p = 10 clips about 90 % of the gradients",
-)
+STEADY = "the step size is nearly constant under AutoClip"
 
 
 def test_the_small_version_gives_the_page_that_is_kept(
@@ -28,15 +25,17 @@ def test_the_small_version_gives_the_page_that_is_kept(
         for folder in (tmp_path, separation.folder / "fast")
     )
     assert list(new) == list(kept)
-    assert [new[claim] for claim in HOLD] == [kept[claim] for claim in HOLD] == ["yes", "yes"]
     assert said == (tmp_path / "results.md").read_text() + "\n"
     assert outline(tmp_path / "results.md") == outline(separation.folder / "fast" / "results.md")
     assert (tmp_path / "figures" / "training_dynamics.png").stat().st_size > 0
 
+    # What holds at this size in each of four seeds: steadier steps, many clipped, and r far above its placebo.
+    assert new[STEADY] == kept[STEADY] == "yes"
     runs = gradlens.open_runs(tmp_path)
     clipped, unclipped = sorted(map(separation.measured.measure, runs), key=lambda one: one.percentile)
     assert clipped.variation < unclipped.variation
     assert clipped.peak < unclipped.peak
+    assert clipped.clipped > 0.75
     assert min(clipped.r - clipped.placebo, unclipped.r - unclipped.placebo) > 0.2
 
     monkeypatch.setattr(subprocess, "Popen", None)  # what is recorded is not recorded again
@@ -74,5 +73,9 @@ def test_verdicts_follow_the_numbers(separation: SimpleNamespace) -> None:
     assert table(paper) == "yes"
     assert table({p: -v for p, v in paper.items()}) == "no"
     assert table(paper | {1: 0.0}) == "no"
-    assert table(paper | {50: 9.95}) == "in part"
+    seeds_differ = {p: {s: SimpleNamespace(si_sdr=v * (-1) ** s) for s in (0, 1)} for p, v in paper.items()}
+    assert claims.best_percentile(seeds_differ).same == "in part"
+    more = {p: {0: SimpleNamespace(si_sdr=v), 1: SimpleNamespace(si_sdr=-v)} for p, v in paper.items()}
+    del more[0][1]  # where one percentile lacks a seed, it counts for none
+    assert claims.best_percentile(more).same == "yes"
     assert table({10: 1.0, 100: 0.0}) == "not asked"
