@@ -25,8 +25,8 @@ class Measured:
         variation: standard deviation over mean of the step size, the first 5 % of the steps left out.
         peak: largest over median step size, likewise.
         clipped: share of the steps that were clipped.
-        norms_early: median gradient norm in the first third of the recorded steps.
-        norms_late: in the last.
+        norms_first: median gradient norm over the first 5 % of the recorded steps.
+        norms_after: over the others.
         answer: gradient norm against smoothness.
         r: Pearson's between log gradient norm and log smoothness.
         r_interval: its 95 % interval.
@@ -47,8 +47,8 @@ class Measured:
     variation: float
     peak: float
     clipped: float
-    norms_early: float
-    norms_late: float
+    norms_first: float
+    norms_after: float
     answer: analysis.NormSmoothness
     r: float
     r_interval: tuple[float, float]
@@ -68,7 +68,7 @@ def measure(run):
     answer = analysis.norm_smoothness(run)
     moves = run.series("update_norm")[1]
     settled = moves[len(moves) // 20 :]
-    early, _, late = np.array_split(answer.grad_norm, 3)
+    first, after = np.split(answer.grad_norm, [len(answer.grad_norm) // 20])
     return Measured(
         run=run,
         percentile=percentile_of(run),
@@ -77,8 +77,8 @@ def measure(run):
         variation=summary.step_variation,
         peak=float(settled.max() / np.median(settled)),
         clipped=summary.clipped,
-        norms_early=float(np.median(early)),
-        norms_late=float(np.median(late)),
+        norms_first=float(np.median(first)),
+        norms_after=float(np.median(after)),
         answer=answer,
         r=answer.raw.pearson,
         r_interval=answer.raw.pearson_interval,

@@ -62,7 +62,7 @@ def test_verdicts_follow_the_numbers(separation: SimpleNamespace) -> None:
     steady = claims.steady_steps(list(zip(without, clipped, strict=True)))
     assert (steady.same, steady.why) == ("in part", "sd/mean is lower under AutoClip in 1 of 2 seeds")
     assert steady.ours.startswith("sd/mean 0.3 without clipping, 0.25 with AutoClip")
-    shares = [(None, one) for one in seeds(clipped=[0.9, 0.99], norms_early=[1, 1], norms_late=[1, 5])]
+    shares = [(None, one) for one in seeds(clipped=[0.9, 0.99], norms_first=[1, 1], norms_after=[1, 5])]
     assert claims.clipped_share(shares).same == "in part"
 
     def table(values: dict[int, float]) -> str:
