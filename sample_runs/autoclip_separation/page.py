@@ -11,7 +11,7 @@ def pictures(pairs, by_percentile):
     """The paper's figure 1 of the first seed; where there are three percentiles or more, SI-SDR by percentile too."""
     unclipped, clipped = pairs[0]
     labels = ("No clipping", f"With AutoClip, p = {clipped.percentile}")
-    dynamics = figures.training_dynamics([unclipped.run, clipped.run], labels=labels)
+    dynamics = figures.training_dynamics([unclipped.run, clipped.run], labels=labels, smoothing=0.05)
     return [dynamics, by_p(by_percentile)] if len(by_percentile) > 2 else [dynamics]
 
 
