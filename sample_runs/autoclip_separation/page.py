@@ -11,7 +11,8 @@ def pictures(pairs, by_percentile):
     """The paper's figure 1 of the first seed; where there are three percentiles or more, SI-SDR by percentile too."""
     unclipped, clipped = pairs[0]
     labels = ("No clipping", f"With AutoClip, p = {clipped.percentile}")
-    dynamics = figures.training_dynamics([unclipped.run, clipped.run], labels=labels, smoothing=0.05)
+    answers = [unclipped.answer, clipped.answer]
+    dynamics = figures.training_dynamics([unclipped.run, clipped.run], labels=labels, smoothing=0.05, answers=answers)
     return [dynamics, by_p(by_percentile)] if len(by_percentile) > 2 else [dynamics]
 
 

@@ -100,7 +100,7 @@ def draw(runs, out, size):
         raise FileNotFoundError(f"{runs} holds no finished pair of runs, without clipping and with AutoClip p = 10.")
     shown = pictures(pairs, by_percentile)
     for figure in shown:
-        figures.save(figure, out / "figures" / figure.name)
+        figures.save(figure, out / "figures" / figure.name, formats=("pdf", "png"))
     found = claims(pairs, by_percentile)
     (out / "claims.json").write_text(
         json.dumps([asdict(claim) for claim in found], indent=1, ensure_ascii=False) + "\n"
