@@ -119,8 +119,12 @@ def claim(text, paper, found, form, *, lower):
         "paper": paper,
         "ours": "; ".join(f"{title}: {m[0]:{form}} without, {m[1]:{form}} with AutoClip" for title, m in means.items()),
         "same": ("yes" if every.all() else "in part" if every.any() else "no") if len(every) else "not answered",
-        "why": "; ".join(f"{title}: so in {r.sum()} of {len(r)} seeds" for title, r in right.items())
-        + "".join(f"; {title}: the losses do not meet" for title in values if title not in right),
+        "why": "; ".join(
+            f"{title}: so in {right[title].sum()} of {len(right[title])} seeds"
+            if title in right
+            else f"{title}: no answer"
+            for title in values
+        ),
     }
 
 
