@@ -1,6 +1,7 @@
 # make demo   record, analyse, draw and browse a real training (OPEN=0 stops after the figures)
 # make test   every check there is
 # Both create the environment .venv when it is missing.
+# make samples   record, analyse and draw every sample anew, into the folder samples (hours; FAST=1: minutes)
 # make soak          the store's tests at length: 1,000 kills, 100,000 mutated files of each kind (hours)
 # make bench-store   what the store costs beside W&B, TensorBoard, SQLite and JSON lines (four minutes; .venv-peers)
 # make bench-rules   what each clip rule costs beside torch's own clip, and its replay (three minutes)
@@ -13,14 +14,23 @@ BIN := $(VENV)/bin
 PEERS := .venv-peers
 OPEN ?= 1
 DEMO ?= demo
+SAMPLES ?= samples
+FAST ?= 0
 INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
 INSTALL_PEERS := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test soak bench-store bench-rules bench-recorder bench-app format audit clean
+.PHONY: demo test samples soak bench-store bench-rules bench-recorder bench-app format audit clean
 .SILENT:
 
 demo: $(VENV)/.core
 	$(BIN)/gradlens demo --out "$(DEMO)" $(if $(filter 0,$(OPEN)),--no-show)
+
+samples: $(VENV)/.core
+	set -e; for recipe in sample_runs/*/recipe.py; do \
+	  name=$$(basename "$$(dirname "$$recipe")"); echo "sample $$name"; \
+	  $(BIN)/python "$$recipe" --out "$(SAMPLES)/$$name" $(if $(filter-out 0,$(FAST)),--fast); \
+	done
+	$(BIN)/python sample_runs/results.py "$(SAMPLES)" --out "$(SAMPLES)/results.md"
 
 test: $(VENV)/.dev
 	$(BIN)/python .ci/check.py

@@ -96,6 +96,91 @@ def correlations(runs, pairs, seeds):
                 )
 
 
+def claim(text, paper, found, form, *, lower):
+    """One of the paper's claims beside these runs.
+
+    Args:
+        text: what the paper says.
+        paper: its number.
+        found: title of a pair of rates -> for each seed the numbers without clipping and with AutoClip.
+        form: format of the numbers.
+        lower: whether AutoClip's is said to be the lower one.
+
+    Returns:
+        ``same`` is yes, no, or in part where seeds or rates disagree; pairs without a number count for none.
+    """
+    values = {title: np.array(seeds, dtype=np.float64) for title, seeds in found.items()}
+    known = {title: each[np.isfinite(each).all(axis=1)] for title, each in values.items()}
+    right = {title: (each[:, 1] < each[:, 0]) == lower for title, each in known.items() if len(each)}
+    every = np.concatenate(list(right.values())) if right else np.empty(0)
+    means = {title: known[title].mean(axis=0) for title in right}
+    return {
+        "claim": text,
+        "paper": paper,
+        "ours": "; ".join(f"{title}: {m[0]:{form}} without, {m[1]:{form}} with AutoClip" for title, m in means.items()),
+        "same": ("yes" if every.all() else "in part" if every.any() else "no") if len(every) else "not answered",
+        "why": "; ".join(
+            f"{title}: so in {right[title].sum()} of {len(right[title])} seeds"
+            if title in right
+            else f"{title}: no answer"
+            for title in values
+        ),
+    }
+
+
+def claims(runs, pairs, seeds):
+    """The paper's claims beside these runs."""
+    held = {title: [pair(runs, rates, seed) for seed in seeds] for rates, title in pairs.values()}
+    chosen = {run.run_id: run for found in held.values() for both in found for run in both}
+    answers = {key: analysis.norm_smoothness(run) for key, run in chosen.items()}
+    summaries = {key: analysis.summarize(run) for key, run in chosen.items()}
+
+    def numbers(measure):
+        return {title: [[measure(run.run_id) for run in both] for both in found] for title, found in held.items()}
+
+    def matched(first, second):
+        answer = analysis.compare_smoothness(first, second, answers=(answers[first.run_id], answers[second.run_id]))
+        return answer.matched.first, answer.matched.second
+
+    return [
+        claim(
+            "the step size is nearly constant under AutoClip (standard deviation over mean)",
+            "figure 1a, no number",
+            numbers(lambda key: summaries[key].step_variation),
+            ".2f",
+            lower=True,
+        ),
+        claim(
+            "training ends at a lower loss",
+            "figure 1b, no number",
+            numbers(lambda key: summaries[key].final_loss),
+            ".3f",
+            lower=True,
+        ),
+        claim(
+            "smoothness follows the gradient norm more closely under AutoClip: r between the logs",
+            ".62 without, .86 with AutoClip",
+            numbers(lambda key: answers[key].raw.pearson),
+            ".2f",
+            lower=False,
+        ),
+        claim(
+            "the same without a cubic trend in time",
+            "not reported",
+            numbers(lambda key: answers[key].detrended.pearson),
+            ".2f",
+            lower=False,
+        ),
+        claim(
+            "AutoClip leads into smoother parts of the landscape: median smoothness at matched loss",
+            "said, no number",
+            {title: [matched(*both) for both in found] for title, found in held.items()},
+            ".3g",
+            lower=True,
+        ),
+    ]
+
+
 def results(table, best, seeds, steps, ties, captions):
     """The results as Markdown, every number from the runs."""
     unclipped, clipped = ARMS
@@ -142,7 +227,7 @@ def results(table, best, seeds, steps, ties, captions):
 
 
 def draw(root, seeds, steps):
-    """Analyse the runs under ``root/runs``; write the figures and ``results.md``, and return the latter."""
+    """Analyse the runs in ``root/runs``; write figures, ``claims.json`` and ``results.md``, and return the latter."""
     runs = gradlens.open_runs(root / "runs")
     table, best = compare(runs)
     clipped = list(ARMS)[1]
@@ -162,6 +247,8 @@ def draw(root, seeds, steps):
         figures.save(figure, root / "figures" / name)
     text = results(table, best, seeds, steps, correlations(runs, pairs, seeds), captions)
     (root / "results.md").write_text(text)
+    found = json.dumps(claims(runs, pairs, seeds), indent=1, ensure_ascii=False)
+    (root / "claims.json").write_text(found + "\n")
     return text
 
 
