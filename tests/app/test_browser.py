@@ -228,7 +228,7 @@ def test_controls_write_the_address_and_the_address_sets_them(visit: Callable[[P
     page.get_by_role("option", name="clipped").click()
     seen.wait_for_panels(3)
     assert f"runs={first},{second}" in page.url
-    page.get_by_text("Numbers").first.click()
+    page.locator(".behind summary").first.click()
     page.locator(".numbers th", has_text="With AutoClip").wait_for()
     page.get_by_role("button", name="live").click()
     seen.wait_for("() => location.search.includes('live=off')")
