@@ -73,7 +73,7 @@ def lower_loss(pairs):
     return Claim(
         "training ends at a lower loss",
         "lower (figure 1b, no number)",
-        f"final loss {both('loss', pairs)}: {np.mean(cut):+.1%} off",
+        f"final loss {both('loss', pairs)}, {-np.mean(cut):+.1%}",
         verdict(lower),
         f"lower under AutoClip in {of(lower)}",
     )

@@ -71,8 +71,8 @@ def ranged(x, values, colour, label):
     return Line(x, means, colour, label), Points(x, means, colour, error_low=lows, error_high=highs)
 
 
-def page(pairs, by_percentile, found, shown):
-    """The page as Markdown."""
+def page(pairs, by_percentile, found, shown, tried=()):
+    """The page as Markdown; ``tried`` are the claims of the other way to train, in the folder ``kept``."""
     config = pairs[0][0].run.config
     kept = f", {config['mixtures']:,} mixtures gone through again and again" if "mixtures" in config else ""
     seeds = ", ".join(str(pair[0].seed) for pair in pairs)
@@ -90,6 +90,7 @@ def page(pairs, by_percentile, found, shown):
             "",
             *claims_table(found),
             "",
+            *tried_table(tried),
             "## By percentile",
             "",
             "Mean over the seeds, and their range for the loss and SI-SDR. The mixtures themselves have an SI-SDR of "
@@ -114,6 +115,19 @@ def claims_table(found):
     yield "|---|---|---|---|---|"
     for one in found:
         yield f"| {one.claim} | {one.paper} | {one.ours} | {one.same} | {one.why} |"
+
+
+def tried_table(tried):
+    if not tried:
+        return
+    yield "What was tried besides: a set of mixtures gone through again and again, [kept/results.md](kept/results.md)."
+    yield ""
+    yield "| claim | there | same? |"
+    yield "|---|---|---|"
+    for one in tried:
+        if one["same"] != "not asked":
+            yield f"| {one['claim']} | {one['ours']} | {one['same']} |"
+    yield ""
 
 
 def percentile_table(by_percentile):

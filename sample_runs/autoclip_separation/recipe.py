@@ -2,7 +2,7 @@
 
     python recipe.py --out out                  21 trainings, about an hour of one core
     python recipe.py --out out --fast           two short ones, well under a minute: FAST=1 does the same
-    python recipe.py --out out --size kept      the paper's pair on a set of 320 mixtures, gone through 100 times
+    python recipe.py --out out/kept --size kept    the paper's pair on 320 mixtures, gone through 100 times
     python recipe.py --out out --size paper --device cuda --train wav8k/min/tr --test wav8k/min/tt
 
 Trainings that an earlier call finished are kept: a recipe that was stopped goes on where it was.
@@ -105,7 +105,9 @@ def draw(runs, out, size):
     (out / "claims.json").write_text(
         json.dumps([asdict(claim) for claim in found], indent=1, ensure_ascii=False) + "\n"
     )
-    text = page(pairs, by_percentile, found, shown if size != "fast" else ())
+    other = out / "kept" / "claims.json"
+    tried = json.loads(other.read_text()) if other.is_file() else ()
+    text = page(pairs, by_percentile, found, shown if size != "fast" else (), tried)
     (out / "results.md").write_text(text)
     return text
 
