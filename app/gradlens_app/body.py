@@ -45,7 +45,7 @@ def body(page: Page, data: Data, path: str, search: str) -> html.Div:
             html.Div(
                 [
                     html.Div(legend_of(found.entries), id="legend", className="legends"),
-                    html.Div([shown(c, state.of(c.name)) for c in bars], className="bar"),
+                    html.Div([shown(c, state.of(c.name), found.view) for c in bars], className="bar"),
                 ],
                 className="toolbar",
             ),
@@ -63,7 +63,7 @@ def body(page: Page, data: Data, path: str, search: str) -> html.Div:
                 [html.Div(className="tile") for _ in range(4)] if found.entries else [], id="tiles", className="tiles"
             ),
             html.Div([charts.card(chart) for chart in found.answer.charts], id="charts", className="cards"),
-            *(html.Div([shown(c, state.of(c.name))], className="grow") for c in drags),
+            *(html.Div([shown(c, state.of(c.name), found.view)], className="grow") for c in drags),
             html.P("", id="caption", className="caption"),
         ]
     )

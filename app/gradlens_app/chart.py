@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from dash import dcc, html
@@ -109,9 +109,22 @@ def picture(chart: Chart, figure: Figure, theme: str, view: View) -> dict[str, A
     else:
         layout["xaxis"]["fixedrange"] = True
         layout |= {"hovermode": "closest", "dragmode": False}
+    layout["meta"] = _handle(chart, layout["shapes"])
     # What the reader did to the axes is kept until another window, clock or scale is asked for, by whatever chart.
     layout["uirevision"] = f"{view.window}{view.clock}{chart.scales(view)}"
     return drawn
+
+
+def _handle(chart: Chart, shapes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Which of the drawing's shapes is the chart's handle, and what it sets; nothing where it is not drawn."""
+    handle = chart.handle
+    ends = () if handle is None else (f"{handle.along}0", f"{handle.along}1")
+    lines = [
+        place
+        for place, shape in enumerate(shapes)
+        if ends and shape["type"] == "line" and len({*map(shape.get, ends)}) == 1
+    ]
+    return {"handle": asdict(handle) | {"shape": lines[0]}} if handle is not None and lines else {}
 
 
 def table(found: Table) -> html.Table:

@@ -11,7 +11,7 @@ from dash import html
 
 from gradlens.store import Run
 from gradlens_app.names import accessible_name
-from gradlens_app.view import View, ViewError, percentage
+from gradlens_app.view import View, ViewError, percentage, positive
 
 Options = Callable[[Sequence[Run]], Sequence[tuple[str, str]]]
 
@@ -23,11 +23,13 @@ class Slider:
     Attributes:
         name: the field of the address.
         label: beside the control.
-        most: the upper end; the lower is 0.
+        most: the upper end.
         default: where it stands when the address does not say.
         step: between two positions.
         unit: behind the number.
         drag: whether the page follows while it is dragged.
+        least: the lower end.
+        when: a choice, and the value of it with which the slider is there.
     """
 
     name: str
@@ -37,11 +39,13 @@ class Slider:
     step: float = 1
     unit: str = " %"
     drag: bool = False
+    least: float = 0
+    when: tuple[Choice, str] | None = None
 
     def read(self, view: View) -> float:
         """Its value in a view."""
         text = view.given.get(self.name, "")
-        return percentage(self.name, text, self.most) if text else self.default
+        return percentage(self.name, text, self.most, self.least) if text else self.default
 
     def value(self, view: View) -> Any:
         """What its component shows of a view."""
@@ -51,7 +55,7 @@ class Slider:
         """Its component, with the properties it has now."""
         return dmc.Slider(
             id={"type": "slider", "name": self.name},
-            min=0,
+            min=self.least,
             max=self.most,
             step=self.step,
             label={"function": "withUnit", "options": {"unit": self.unit}},
@@ -60,6 +64,49 @@ class Slider:
             thumbLabel=self.label,
             className="slider",
             **now,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number above 0, of any size, written by the reader or by a line dragged in a chart.
+
+    Attributes:
+        name: the field of the address.
+        label: beside the control.
+        placeholder: what stands for no number.
+        when: a choice, and the value of it with which the number is there.
+    """
+
+    name: str
+    label: str
+    placeholder: str = ""
+    when: tuple[Choice, str] | None = None
+
+    def read(self, view: View) -> float | None:
+        """Its value in a view, None without one."""
+        text = view.given.get(self.name, "")
+        return positive(self.name, text) if text else None
+
+    def value(self, view: View) -> Any:
+        """What its component shows of a view."""
+        found = self.read(view)
+        return "" if found is None else found
+
+    def show(self, now: Mapping[str, Any]) -> Any:
+        """Its component, with the properties it has now."""
+        return dmc.NumberInput(
+            id={"type": "slider", "name": self.name},
+            min=0,
+            allowNegative=False,
+            hideControls=True,
+            decimalScale=12,
+            placeholder=self.placeholder,
+            debounce=500,
+            size="xs",
+            className="number-box",
+            **now,
+            **accessible_name(self.label),
         )
 
 
@@ -75,6 +122,7 @@ class Choice:
         several: whether more than one may be chosen; the value is then a tuple.
         placeholder: what an empty one says.
         most: how many may be chosen.
+        when: another choice, and the value of it with which this one is there.
     """
 
     name: str
@@ -84,6 +132,7 @@ class Choice:
     several: bool = False
     placeholder: str = ""
     most: int = 12
+    when: tuple[Choice, str] | None = None
 
     def read(self, view: View) -> Any:
         """Its value in a view: a text, or several.
@@ -126,12 +175,19 @@ class Choice:
         )
 
 
-Control: TypeAlias = Slider | Choice
+Control: TypeAlias = Slider | Number | Choice
 
 
-def shown(control: Control, now: Mapping[str, Any]) -> html.Div:
-    """A control with its label, and the properties it has now."""
-    return html.Div([html.Span(control.label, className="control-label"), control.show(now)], className="control")
+def shown(control: Control, now: Mapping[str, Any], view: View) -> html.Div:
+    """A control with its label, and the properties it has now; hidden where another choice makes it idle."""
+    parts = [html.Span(control.label, className="control-label"), control.show(now)]
+    if control.when is None:
+        return html.Div(parts, className="control")
+    choice, value = control.when
+    idle = choice.read(view) != value
+    # The browser hides and shows it as the address changes: see ``idle`` in assets/gradlens.js.
+    said: dict[str, Any] = {"data-when": choice.name, "data-is": value, "data-default": choice.default}
+    return html.Div(parts, className="control hidden" if idle else "control", **said)
 
 
 def as_text(value: Any) -> str:

@@ -252,6 +252,12 @@ def _connect_browser(app: Dash) -> None:
         State({"type": "rail", "path": ALL}, "id"),
         State("prefix", "data"),
     )
+    ours(
+        "handles",
+        Output("handled", "data"),
+        Input({"type": "panel", "name": ALL}, "figure"),
+        prevent_initial_call=True,
+    )
     ours("zoomed", Output("zoomed", "className"), Output("zoom-text", "children"), Input("view", "data"))
     ours(
         "tabled",

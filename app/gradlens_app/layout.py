@@ -51,6 +51,7 @@ def frame(root_name: str, pages: Sequence[Page], prefix: str, *, there: bool) ->
             dcc.Store(id="there", data=there),
             dcc.Store(id="until", data=None),
             dcc.Store(id="chosen", data={}),
+            dcc.Store(id="handled"),
             dcc.Store(id="prefix", data=prefix),
             dcc.Interval(id="live", interval=LIVE_MS),
             html.A("Skip to the page", href="#page", className="skip"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gradlens.figures.figure import Figure
 from gradlens_app.controls import Control
@@ -32,6 +32,23 @@ class Tile:
 
 
 @dataclass(frozen=True, slots=True)
+class Handle:
+    """The first straight line across a chart, which the reader drags, or moves by the arrow keys, to set a control.
+
+    Attributes:
+        control: the field of the address that it sets.
+        along: the axis that says its value.
+        label: what it is called to a screen reader.
+        times: the control's unit in that of the axis, as 100 for percent on an axis of shares.
+    """
+
+    control: str
+    along: Literal["x", "y"]
+    label: str
+    times: float = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
     """One set of axes on a page.
 
@@ -41,6 +58,7 @@ class Chart:
         draw: gives a figure of one panel; called when the browser asks for the chart.
         curves: whether x is the page's clock: then a zoom is all such charts' zoom, and so is the pointer.
         log: whether x and y are logarithmic unless the reader flips them; None where they cannot be flipped.
+        handle: a line in it that the reader can drag.
     """
 
     name: str
@@ -48,6 +66,7 @@ class Chart:
     draw: Callable[[], Figure]
     curves: bool = False
     log: tuple[bool, bool] | None = None
+    handle: Handle | None = None
 
     def scales(self, view: View) -> tuple[bool, bool]:
         """Whether x and y are logarithmic in a view."""

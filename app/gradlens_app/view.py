@@ -90,15 +90,27 @@ class View:
         return tuple(dict.fromkeys(unquote(part) for part in self.given.get(name, "").split(",") if part))
 
 
-def percentage(name: str, text: str, most: float = 100) -> float:
-    """A number from 0 to ``most`` out of a field.
+def percentage(name: str, text: str, most: float = 100, least: float = 0) -> float:
+    """A number from ``least`` to ``most`` out of a field.
 
     Raises:
         ViewError: if it is none.
     """
     value = float(text) if re.fullmatch(_NUMBER, text) else math.nan
-    if not 0 <= value <= most:
-        raise ViewError(f"{name}= expects a number from 0 to {most:g}.")
+    if not least <= value <= most:
+        raise ViewError(f"{name}= expects a number from {least:g} to {most:g}.")
+    return value
+
+
+def positive(name: str, text: str) -> float:
+    """A number above 0 out of a field.
+
+    Raises:
+        ViewError: if it is none.
+    """
+    value = float(text) if re.fullmatch(_NUMBER, text) else math.nan
+    if not 0 < value < math.inf:
+        raise ViewError(f"{name}= expects a number above 0.")
     return value
 
 

@@ -10,6 +10,7 @@ from gradlens.analysis.micro_batch_bias import MicroBatchBias, micro_batch_bias
 from gradlens.analysis.noise_scale import NoiseScale, noise_scale
 from gradlens.analysis.norm_smoothness import NormSmoothness, Phase, norm_smoothness
 from gradlens.analysis.placebo import Placebo, constant_curvature
+from gradlens.analysis.rule_sweep import parameter_of, sweep_rule
 from gradlens.analysis.smoothness_by_group import GroupSmoothness, SmoothnessByGroup, smoothness_by_group
 from gradlens.analysis.smoothness_comparison import PlaceboDifference, SmoothnessComparison, compare_smoothness
 from gradlens.analysis.stability import SpikeSeries, Stability, stability
@@ -19,7 +20,7 @@ from gradlens.analysis.summary import Summary, relative, summarize
 from gradlens.analysis.sweet_spot import HitRate, SweetSpot, hit_rate, predict_sweet_spot
 from gradlens.analysis.threshold_advice import ThresholdAdvice, recommend_thresholds
 from gradlens.analysis.threshold_sweep import ThresholdSweep, threshold_sweep
-from gradlens.analysis.thresholds import COUNTERFACTUAL, PHASES, Thresholds, thirds, thresholds
+from gradlens.analysis.thresholds import COUNTERFACTUAL, PHASES, Thresholds, thirds, thresholds, without_norms
 from gradlens.analysis.traces import Detail, Spread, Trace, spread, trace
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "micro_batch_bias",
     "noise_scale",
     "norm_smoothness",
+    "parameter_of",
     "predict_sweet_spot",
     "reach",
     "recommend_thresholds",
@@ -77,8 +79,10 @@ __all__ = [
     "step_size_safety",
     "steps_shown",
     "summarize",
+    "sweep_rule",
     "thirds",
     "threshold_sweep",
     "thresholds",
     "trace",
+    "without_norms",
 ]

@@ -32,6 +32,7 @@ class LayerClipping:
         threshold: (layers,) its last finite threshold, NaN without any.
         nonfinite: (layers,) how many of its norms are NaN or infinite.
         n: (layers,) how many norms it has.
+        asked: how many layers were asked for; more than there are names where some were left out.
         status: empty, or a sentence that says why there is no answer.
         note: what the numbers do not say.
     """
@@ -45,11 +46,14 @@ class LayerClipping:
     threshold: Floats
     nonfinite: Steps
     n: Steps
+    asked: int = 0
     status: str = ""
     note: str = COUNTERFACTUAL
 
 
-def layer_clipping(run: Run, rule: ClipRule, *, include: str | Sequence[str] = "*") -> LayerClipping:
+def layer_clipping(
+    run: Run, rule: ClipRule, *, include: str | Sequence[str] = "*", most: int | None = None
+) -> LayerClipping:
     """Replay a rule over the norms of each parameter, or of each of the rule's groups, by itself.
 
     Memory: one layer's series at a time. A step without a gradient is NaN, and counts as not finite; steps whose detail
@@ -60,6 +64,7 @@ def layer_clipping(run: Run, rule: ClipRule, *, include: str | Sequence[str] = "
         rule: one that acts on the global norm, which each parameter then gets for itself; ``per_parameter(rule)``, the
             same; or ``per_group(rule, groups)``, for each group the norm of its parameters together.
         include: shell pattern or patterns of the parameters to look at; not with ``per_group``, whose groups say it.
+        most: of more layers than these, so many evenly spread over the model's order, so that the time is bounded.
 
     Returns:
         What the rule would have clipped, a layer at a time, in the model's order.
@@ -69,7 +74,8 @@ def layer_clipping(run: Run, rule: ClipRule, *, include: str | Sequence[str] = "
     """
     own = _rule_of_a_layer(rule)
     groups = rule.parameters.get("groups") if rule.name == "per_group" else None
-    names = _chosen(run, groups, include)
+    every = _chosen(run, groups, include)
+    names = _spread(every, most)
     layers = [] if not names else [_Layer.of(own, norms) for norms in _norms(run, names)]
     some = [(name, layer) for name, layer in zip(names, layers, strict=True) if layer.n]
     return LayerClipping(
@@ -82,6 +88,7 @@ def layer_clipping(run: Run, rule: ClipRule, *, include: str | Sequence[str] = "
         threshold=np.array([layer.threshold for _, layer in some]),
         nonfinite=np.array([layer.nonfinite for _, layer in some], dtype=np.int64),
         n=np.array([layer.n for _, layer in some], dtype=np.int64),
+        asked=len(every),
         status="" if some else _why_none(run),
     )
 
@@ -132,6 +139,14 @@ def _chosen(run: Run, groups: Mapping[str, Sequence[str]] | None, include: str |
         return {name: [name] for name in matching(run.parameters, include)}
     found = {group: matching(run.parameters, globs) for group, globs in groups.items()}
     return {group: names for group, names in found.items() if names}
+
+
+def _spread(layers: dict[str, list[str]], most: int | None) -> dict[str, list[str]]:
+    """So many of the layers, from the first to the last."""
+    if most is None or len(layers) <= most:
+        return layers
+    names = list(layers)
+    return {names[place]: layers[names[place]] for place in np.linspace(0, len(names) - 1, most).astype(int).tolist()}
 
 
 def matching(names: Sequence[str], patterns: str | Sequence[str]) -> list[str]:

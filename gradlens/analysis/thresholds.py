@@ -72,6 +72,12 @@ class Thresholds:
         """The steps that the rule would have clipped."""
         return self.steps[self.clipped]
 
+    @property
+    def last_threshold(self) -> float:
+        """The last finite threshold, NaN without any."""
+        known = self.thresholds[np.isfinite(self.thresholds)]
+        return float(known[-1]) if len(known) else float("nan")
+
 
 def thresholds(run: Run, rule: ClipRule) -> Thresholds:
     r"""Replay a rule over the norms that a run recorded.
@@ -129,6 +135,11 @@ def recorded_norms(run: Run) -> tuple[Steps, Floats]:
 def no_norms(run: Run) -> str:
     """Why a run has no answer without norms."""
     return f"run {run.name!r} has no gradient norms; record them with norms=gradlens.every(1)."
+
+
+def without_norms(run: Run) -> str:
+    """Why a run has no answer, where it has recorded no norm at all; empty where it has, at little cost."""
+    return "" if "grad_norm" in run.columns else no_norms(run)
 
 
 def gaps(steps: Steps) -> str:

@@ -146,7 +146,16 @@
     // Runs, clock and comparison go along to the other pages; what is a page's own stays behind.
     const CARRIED = ["runs", "x", "smooth", "group", "baseline", "live"];
 
+    // A control that another choice makes idle is not there.
+    function idle(given) {
+        for (const place of document.querySelectorAll("[data-when]")) {
+            const now = given.get(place.dataset.when) || place.dataset.default;
+            place.classList.toggle("hidden", now !== place.dataset.is);
+        }
+    }
+
     function address(search, path, ids, prefix) {
+        idle(new URLSearchParams(search || ""));
         const given = new URLSearchParams(search || "");
         const kept = new URLSearchParams();
         for (const name of CARRIED) { if (given.has(name)) { kept.set(name, given.get(name)); } }
@@ -300,6 +309,7 @@
             return { runs: (told && told.runs) || "", cursor: (view && view.cursor) || null };
         },
     };
+    window.gradlensAddress = { fields, changed };  // for handles.js
     window.dashMantineFunctions = window.dashMantineFunctions || {};
     window.dashMantineFunctions.withUnit = (value, options) => `${value}${options.unit}`;
 })();

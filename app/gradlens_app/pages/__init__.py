@@ -1,8 +1,9 @@
 """The pages, one module each, in the order of the rail. A new page is one more line here: see docs/dashboard.md."""
 
-from gradlens_app.pages import dynamics, runs
+from gradlens_app.pages import clipping, dynamics, runs
 
 PAGES = (
     runs.PAGE,
     dynamics.PAGE,
+    clipping.PAGE,
 )

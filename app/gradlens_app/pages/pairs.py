@@ -20,3 +20,9 @@ def default_pair(entries: Sequence[Entry]) -> tuple[Entry, ...]:
         return sum(config.get(name) != other.get(name) for name in {*config, *other})
 
     return (unclipped, min(clipped, key=differences)) if clipped else (unclipped,)
+
+
+def first_unclipped(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """The first run without clipping, or the first of all: a clip changes the norms that come after it."""
+    unclipped = tuple(entry for entry in entries if entry.run.clip is None)
+    return (unclipped or tuple(entries))[:1]

@@ -2,6 +2,7 @@
 
 from gradlens.figures.gallery.dragger_profile import dragger_profile
 from gradlens.figures.gallery.landscape_bands import landscape_bands
+from gradlens.figures.gallery.layer_clipping import layer_clipping
 from gradlens.figures.gallery.layer_heatmap import layer_heatmap
 from gradlens.figures.gallery.micro_batch_bias import micro_batch_bias
 from gradlens.figures.gallery.norm_distribution import norm_distribution
@@ -18,6 +19,7 @@ __all__ = [
     "dragger_profile",
     "grouped_series",
     "landscape_bands",
+    "layer_clipping",
     "layer_heatmap",
     "micro_batch_bias",
     "norm_clouds",

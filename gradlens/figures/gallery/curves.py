@@ -31,7 +31,7 @@ def curve(
     colour: str,
     label: str,
     smoothing: float,
-    shown: tuple[int, int] | None = None,
+    shown: tuple[float, float] | None = None,
 ) -> Curve:
     """Draw a series: raw and faint under a bias-corrected moving average, a cross where it is NaN or infinite.
 
@@ -65,7 +65,7 @@ def curve(
     return Curve(tuple(marks), len(raw.x), raw.points, len(raw.nonfinite_x))
 
 
-def within(steps: NDArray[np.int64], shown: tuple[int, int] | None) -> NDArray[np.bool_]:
+def within(steps: NDArray[np.int64], shown: tuple[float, float] | None) -> NDArray[np.bool_]:
     """Which steps are shown: those from the first to the last, both included.
 
     >>> within(np.array([0, 1, 2, 3]), (1, 2)).tolist()

@@ -14,11 +14,15 @@ Floats = NDArray[np.float64]
 _POINTS = 512
 
 
-def norm_distribution(result: Thresholds) -> Figure:
+def norm_distribution(
+    result: Thresholds, percentile: float | None = None, window: tuple[float, float] | None = None
+) -> Figure:
     """Empirical distribution of the norms, by third of the training, with the rule's last threshold; effective rate.
 
     Args:
         result: from ``analysis.thresholds(run, rule)``.
+        percentile: to mark on the share of steps, where the rule's threshold is one.
+        window: first and last step of the learning rate drawn, all if None.
 
     Returns:
         Two panels; with nothing to show, the sentence that says why.
@@ -31,10 +35,11 @@ def norm_distribution(result: Thresholds) -> Figure:
     for place, (phase, part) in enumerate(zip(PHASES, thirds(result.n), strict=True)):
         marks += _steps(result.grad_norm[part], f"run-{place}", phase, dashed=place % 2 == 1)
     marks += _steps(result.grad_norm, "ink", "all steps")
-    known = result.thresholds[np.isfinite(result.thresholds)]
-    last = float(known[-1]) if len(known) else float("nan")
+    if percentile is not None:
+        marks.append(Rule(percentile / 100, "y", f"percentile {percentile:g}", "clipped"))
+    last = result.last_threshold
     if last > 0:
-        marks.append(Rule(last, "x", "threshold at the end", "clipped"))
+        marks.append(Rule(last, "x", f"threshold at the end {last:.3g}", "clipped"))
     distribution = Panel(
         title="Distribution of gradient norms",
         subtitle="before clipping, empirical; by third of the training",
@@ -44,7 +49,7 @@ def norm_distribution(result: Thresholds) -> Figure:
         foot=f"{result.n - result.nonfinite:,} finite norms, drawn at {_POINTS} quantiles; {result.nonfinite:,} NaN or "
         "infinite",
     )
-    return Figure("norm_distribution", (distribution, _rate(result)), _caption(result, last))
+    return Figure("norm_distribution", (distribution, _rate(result, window)), _caption(result, last))
 
 
 def _steps(norms: Floats, colour: str, label: str, *, dashed: bool = False) -> list[Mark]:
@@ -55,7 +60,7 @@ def _steps(norms: Floats, colour: str, label: str, *, dashed: bool = False) -> l
     return [Line(finite[places], (places + 1) / len(finite), colour, label, dashed=dashed)] if len(places) else []
 
 
-def _rate(result: Thresholds) -> Panel:
+def _rate(result: Thresholds, window: tuple[float, float] | None) -> Panel:
     x, y = Axis(axis_label("step")), Axis(axis_label("lr"))
     title, subtitle = (
         "Effective learning rate",
@@ -63,8 +68,8 @@ def _rate(result: Thresholds) -> Panel:
     )
     if not np.isfinite(result.lr).any():
         return Panel(title, subtitle, x, y, (Text("The run has no learning rate; it is recorded with the update."),))
-    given = curve(result.steps, result.lr, "unclipped", "as recorded", 0.0)
-    left = curve(result.steps, result.effective_lr, "clipped", "times coefficient", 0.02)
+    given = curve(result.steps, result.lr, "unclipped", "as recorded", 0.0, window)
+    left = curve(result.steps, result.effective_lr, "clipped", "times coefficient", 0.02, window)
     drawn = f"{left.drawn:,} of {left.points:,} points; raw faint"
     return Panel(title, subtitle, x, y, (*given.marks, *left.marks), drawn)
 

@@ -14,29 +14,46 @@ _MOST_LAYERS = 12
 _ROLES = {"explodes": "clipped", "vanishes": "unclipped"}
 
 
-def spike_timeline(result: Stability) -> Figure:
+def spike_timeline(result: Stability, window: tuple[float, float] | None = None) -> Figure:
     """Gradient norm and loss with their spikes; every event on a line of its own; layers that explode or vanish.
 
     Args:
         result: from ``analysis.stability(run)``.
+        window: first and last step of the series drawn, all if None.
 
     Returns:
         Four panels over the same steps; a panel whose data are missing holds the sentence that says so.
     """
     x = Axis(axis_label("step"), limits=_span(result))
     panels = (
-        _series(result.grad_norm, "Gradient norm", "before clipping", x, Axis(axis_label("grad_norm"), "log"), result),
-        _series(result.loss, "Training loss", "as recorded", x, Axis(axis_label("loss")), result),
+        _series(
+            result.grad_norm,
+            "Gradient norm",
+            "before clipping",
+            x,
+            Axis(axis_label("grad_norm"), "log"),
+            result,
+            window,
+        ),
+        _series(result.loss, "Training loss", "as recorded", x, Axis(axis_label("loss")), result, window),
         _events(result, x),
         _layers(result, x),
     )
     return Figure("spike_timeline", panels, _caption(result))
 
 
-def _series(series: SpikeSeries, title: str, subtitle: str, x: Axis, y: Axis, result: Stability) -> Panel:
+def _series(
+    series: SpikeSeries,
+    title: str,
+    subtitle: str,
+    x: Axis,
+    y: Axis,
+    result: Stability,
+    window: tuple[float, float] | None,
+) -> Panel:
     if not len(series.steps):
         return Panel(title, subtitle, x, y, (Text(f"The run has no {series.name}."),))
-    drawn = curve(series.steps, series.values, "unclipped", title.lower(), 0.0)
+    drawn = curve(series.steps, series.values, "unclipped", title.lower(), 0.0, window)
     shown = _thinned(len(series.spike_steps))
     marks: list[Mark] = list(drawn.marks)
     if len(shown):

@@ -6,17 +6,19 @@ import numpy as np
 
 from gradlens.analysis import Thresholds
 from gradlens.figures.figure import Axis, Figure, Line, Mark, Panel, Points, Text
+from gradlens.figures.gallery.curves import within
 from gradlens.schema import label as axis_label
 from gradlens.stats import ema, envelope
 
 _STRETCHES = 50
 
 
-def threshold_history(result: Thresholds) -> Figure:
+def threshold_history(result: Thresholds, window: tuple[float, float] | None = None) -> Figure:
     """Gradient norms with a rule's threshold through them, and the share of steps it clips along the run.
 
     Args:
         result: from ``analysis.thresholds(run, rule)``.
+        window: first and last step drawn, all if None; what is said of the rule is of the whole run all the same.
 
     Returns:
         Two panels; with nothing to show, the sentence that says why.
@@ -27,11 +29,15 @@ def threshold_history(result: Thresholds) -> Figure:
         return Figure("threshold_history", (empty,), result.status, columns=1)
     marks: list[Mark] = []
     drawn = 0
-    for chosen, role, text in ((~result.clipped, "unclipped", "not clipped"), (result.clipped, "clipped", "clipped")):
+    shown = within(result.steps, window)
+    for chosen, role, text in (
+        (shown & ~result.clipped, "unclipped", "not clipped"),
+        (shown & result.clipped, "clipped", "clipped"),
+    ):
         points = envelope(result.steps[chosen], result.grad_norm[chosen])
         marks.append(Points(points.x, points.y, role, text))
         drawn += len(points.x)
-    line = envelope(result.steps, np.where(np.isfinite(result.thresholds), result.thresholds, np.nan))
+    line = envelope(result.steps[shown], np.where(np.isfinite(result.thresholds), result.thresholds, np.nan)[shown])
     marks.append(Line(line.x, line.y, "ink", "threshold"))
     norms = Panel(
         title="Gradient norm and threshold",
@@ -39,10 +45,10 @@ def threshold_history(result: Thresholds) -> Figure:
         x=step,
         y=Axis(axis_label("grad_norm"), scale="log"),
         marks=tuple(marks),
-        foot=f"{drawn:,} of {result.n:,} points; {result.nonfinite:,} NaN or infinite",
+        foot=f"{drawn:,} of {int(shown.sum()):,} points; {result.nonfinite:,} NaN or infinite",
     )
     stretch = max(1.0, result.n / _STRETCHES)
-    share = envelope(result.steps, ema(result.clipped.astype(np.float64), 1 - 1 / stretch))
+    share = envelope(result.steps[shown], ema(result.clipped.astype(np.float64), 1 - 1 / stretch)[shown])
     rate = Panel(
         title="Share of steps clipped",
         subtitle=f"moving average over {stretch:.0f} steps",
