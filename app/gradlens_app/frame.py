@@ -198,7 +198,7 @@ def _connect_poll(app: Dash, data: Data) -> None:
 
 
 def _connect_browser(app: Dash) -> None:
-    """What the browser does by itself: see ``assets/gradlens.js``."""
+    """What the browser does by itself: see ``assets/``."""
 
     def ours(name: str, *arguments: Any, **named: Any) -> None:
         app.clientside_callback(ClientsideFunction("gradlens", name), *arguments, **named)

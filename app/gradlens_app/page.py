@@ -59,6 +59,7 @@ class Chart:
         curves: whether x is the page's clock: then a zoom is all such charts' zoom, and so is the pointer.
         log: whether x and y are logarithmic unless the reader flips them; None where they cannot be flipped.
         handle: a line in it that the reader can drag.
+        legend: whether its colours stand for something else than runs, which the page's head names.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Chart:
     curves: bool = False
     log: tuple[bool, bool] | None = None
     handle: Handle | None = None
+    legend: bool = False
 
     def scales(self, view: View) -> tuple[bool, bool]:
         """Whether x and y are logarithmic in a view."""

@@ -20,7 +20,16 @@ from gradlens.analysis.summary import Summary, relative, summarize
 from gradlens.analysis.sweet_spot import HitRate, SweetSpot, hit_rate, predict_sweet_spot
 from gradlens.analysis.threshold_advice import ThresholdAdvice, recommend_thresholds
 from gradlens.analysis.threshold_sweep import ThresholdSweep, threshold_sweep
-from gradlens.analysis.thresholds import COUNTERFACTUAL, PHASES, Thresholds, thirds, thresholds, without_norms
+from gradlens.analysis.thresholds import (
+    COUNTERFACTUAL,
+    PHASES,
+    Thresholds,
+    norm_span,
+    thirds,
+    thresholds,
+    widest,
+    without_norms,
+)
 from gradlens.analysis.traces import Detail, Spread, Trace, spread, trace
 
 __all__ = [
@@ -67,6 +76,7 @@ __all__ = [
     "micro_batch_bias",
     "noise_scale",
     "norm_smoothness",
+    "norm_span",
     "parameter_of",
     "predict_sweet_spot",
     "reach",
@@ -84,5 +94,6 @@ __all__ = [
     "threshold_sweep",
     "thresholds",
     "trace",
+    "widest",
     "without_norms",
 ]

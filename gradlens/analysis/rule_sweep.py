@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from gradlens.analysis.threshold_sweep import ThresholdSweep, threshold_sweep
-from gradlens.analysis.thresholds import recorded_norms
+from gradlens.analysis.thresholds import norm_span
 from gradlens.clipping import ClipRule, autoclip, fixed, zclip
 from gradlens.store import Run
 
@@ -59,8 +59,7 @@ def _spikes_alone(z_threshold: float) -> ClipRule:
 
 def _spread(run: Run) -> tuple[float, ...]:
     """Fixed norms to try: with no norm to choose by, the 1 that clips are often set to."""
-    norms = recorded_norms(run)[1]
-    known = norms[np.isfinite(norms) & (norms > 0)]
-    if not len(known):
+    low, high = norm_span(run)
+    if not low <= high:
         return (1.0,)
-    return tuple(dict.fromkeys(np.geomspace(known.min(), known.max(), TRIED).tolist()))
+    return tuple(dict.fromkeys(float(f"{norm:.4g}") for norm in np.geomspace(low, high, TRIED)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -140,6 +141,24 @@ def no_norms(run: Run) -> str:
 def without_norms(run: Run) -> str:
     """Why a run has no answer, where it has recorded no norm at all; empty where it has, at little cost."""
     return "" if "grad_norm" in run.columns else no_norms(run)
+
+
+def norm_span(run: Run) -> tuple[float, float]:
+    """The smallest and the largest positive norm recorded, NaN without any."""
+    norms = recorded_norms(run)[1]
+    known = norms[np.isfinite(norms) & (norms > 0)]
+    return (float(known.min()), float(known.max())) if len(known) else (float("nan"), float("nan"))
+
+
+def widest(spans: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
+    """The span that holds all of some, None where it is no span.
+
+    >>> widest([(1.0, 2.0), (0.5, 1.5), (float("nan"), float("nan"))]), widest([(1.0, 1.0)])
+    ((0.5, 2.0), None)
+    """
+    known = [span for span in spans if np.isfinite(span).all()]
+    low, high = min((span[0] for span in known), default=0.0), max((span[1] for span in known), default=0.0)
+    return (low, high) if low < high else None
 
 
 def gaps(steps: Steps) -> str:

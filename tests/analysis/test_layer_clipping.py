@@ -69,3 +69,11 @@ def test_what_cannot_be_replayed_by_layer_is_refused(write_layers: WriteLayers) 
     assert none.rate_by_phase.shape == (0, 3)
     empty = analysis.layer_clipping(write_layers({}, loss=[1.0] * 5), clipping.fixed(1.0))
     assert empty.status == "run 'run' names no parameters; record them with norms=gradlens.every(1)."
+
+
+def test_of_many_layers_so_many_are_asked_from_the_first_to_the_last(write_layers: WriteLayers) -> None:
+    run = write_layers({f"layer{place}": np.full(5, 1.0 + place) for place in range(9)})
+    found = analysis.layer_clipping(run, clipping.fixed(5.5), most=3)
+    assert found.names == ("layer0", "layer4", "layer8")
+    assert found.asked == 9
+    assert found.rate.tolist() == [0, 0, 1]

@@ -265,15 +265,15 @@ def test_the_table_keeps_its_state_in_the_address(visit: Callable[[Path], Visit]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", ["/", "/dynamics", "/none"])
+@pytest.mark.parametrize("path", ["/", "/dynamics", "/clipping", "/none"])
 def test_nothing_keeps_a_reader_out(visit: Callable[[Path], Visit], read_pair: Path, path: str, scheme: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
     seen = visit(read_pair)
     seen.page.emulate_media(color_scheme=scheme)
     seen.open(path)
-    if path == "/dynamics":
-        seen.wait_for_panels(4)
+    if path in ("/dynamics", "/clipping"):
+        seen.wait_for_panels(4 if path == "/dynamics" else 10)
         seen.page.locator(".tile-value").first.wait_for()
     else:
         seen.page.get_by_role("heading", level=1).wait_for()
@@ -395,3 +395,59 @@ def test_under_a_base_path_and_a_token_everything_works(
         seen.page.get_by_role("link", name="Step size as CSV").click()
     assert Path(download.value.path()).read_text().startswith("panel,mark,label,x")
     server.close()
+
+
+def test_a_threshold_is_dragged_and_moved_by_keys_and_the_address_holds_it(
+    visit: Callable[[Path], Visit], read_pair: Path
+) -> None:
+    seen = visit(read_pair)
+    page = seen.page
+    page.set_viewport_size({"width": 390, "height": 900})
+    seen.open(f"/clipping?runs={keys_of(read_pair)[0]}")
+    seen.wait_for_panels(10)
+    handle = page.get_by_role("slider", name="Percentile of AutoClip", exact=True)
+    handle.scroll_into_view_if_needed()
+    box = handle.bounding_box()
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0], middle[1] - 60, steps=3)
+    page.mouse.up()
+    seen.wait_for("() => location.search.includes('p=')")
+    dragged = float(re.search("p=([0-9.]+)", page.url)[1])  # type: ignore[index]
+    assert 20 < dragged < 90
+    handle.press("ArrowUp")
+    seen.wait_for("p => Number(new URLSearchParams(location.search).get('p')) > p", dragged + 0.5)
+    now = float(re.search("p=([0-9.]+)", page.url)[1])  # type: ignore[index]
+    assert now == pytest.approx(dragged + 1, abs=0.2)
+    seen.wait_for("p => document.querySelector('.slider [role=slider]').ariaValueNow === p", str(now))
+    page.locator(".card-subtitle", has_text=f"autoclip(percentile={now})").first.wait_for()
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
+
+
+def test_a_fixed_threshold_is_written_or_dragged(visit: Callable[[Path], Visit], read_pair: Path) -> None:
+    seen = visit(read_pair)
+    page = seen.page
+    seen.open(f"/clipping?runs={keys_of(read_pair)[0]}")
+    seen.wait_for_panels(10)
+    number = page.get_by_role("textbox", name="threshold", exact=True)
+    assert not number.is_visible()
+    page.get_by_role("combobox", name="rule").or_(page.get_by_role("textbox", name="rule")).first.click()
+    page.get_by_role("option", name="fixed norm").click()
+    number.fill("2.5")
+    seen.wait_for("() => location.search.includes('norm=2.5')")
+    handle = page.get_by_role("slider", name="Fixed threshold", exact=True)
+    seen.wait_for("() => document.querySelector('.handle.along-x').ariaValueNow === '2.5'")
+    box = handle.bounding_box()
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] - 80, middle[1], steps=3)
+    page.mouse.up()
+    seen.wait_for("() => Number(new URLSearchParams(location.search).get('norm')) < 2.5")
+    norm = re.search("norm=([0-9.]+)", page.url)[1]  # type: ignore[index]
+    seen.wait_for("norm => document.querySelector('.number-box input').value === norm", norm)
+    page.locator(".card-subtitle", has_text=f"fixed(max_norm={norm})").first.wait_for()
+    page.get_by_text("not how training would have gone").first.wait_for()
+    page.go_back()
+    seen.wait_for("() => document.querySelector('.number-box input').value === '2.5'")

@@ -29,6 +29,8 @@ from gradlens_app.pages.pairs import default_pair
 from .asking import DYNAMICS, callback, fill_table, keys_of, read, see
 from .conftest import HOSTILE, STEPS, FullDisk, MakeRun, add_steps, begin_run, lose_steps, write_run
 
+EXPORTED = ", ".join(page.name for page in PAGES if page.answer is not None)
+
 
 def test_every_page_is_one_that_the_frame_can_show() -> None:
     assert len({page.path for page in PAGES}) == len({page.title for page in PAGES}) == len(PAGES)
@@ -351,8 +353,8 @@ def test_an_export_holds_what_the_page_shows(client: FlaskClient, read_pair: Pat
 @pytest.mark.parametrize(
     ("path", "sentence"),
     [
-        ("dynamics.exe?runs=K", "Expected one of dynamics as one of csv, pdf, svg, png."),
-        ("nothing.pdf?runs=K", "Expected one of dynamics as one of csv, pdf, svg, png."),
+        ("dynamics.exe?runs=K", f"Expected one of {EXPORTED} as one of csv, pdf, svg, png."),
+        ("nothing.pdf?runs=K", f"Expected one of {EXPORTED} as one of csv, pdf, svg, png."),
         ("dynamics.pdf?runs=", NONE_CHOSEN),
         ("dynamics.pdf?runs=ffffffffffff", UNKNOWN),
         ("dynamics.pdf?runs=K&chart=7", "chart= expects one of update-norm, loss, cloud-K."),

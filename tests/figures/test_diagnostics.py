@@ -12,7 +12,7 @@ import pytest
 from gradlens import analysis, clipping, figures
 from gradlens.analysis import Growth, Landscape, LayerProfile
 from gradlens.figures import export, plotly_renderer
-from gradlens.figures.figure import Band, Bars, Figure, Heatmap, Line, Panel, Points, Rule, Text
+from gradlens.figures.figure import Axis, Band, Bars, Figure, Heatmap, Line, Panel, Points, Rule, Text
 from gradlens.stats import Auc
 from gradlens.store import Run
 
@@ -219,3 +219,30 @@ def _draggers() -> analysis.DraggerProfile:
 
 def _auc(place: int) -> Auc:
     return Auc(0.6 + 0.1 * place, (0.5 + 0.1 * place, 0.7 + 0.1 * place), 30)
+
+
+def test_layers_clipped_are_cells_by_third(write_layers: Callable[..., Run]) -> None:
+    late = np.repeat([1.0, 1.0, 3.0], 10)
+    run = write_layers({"calm": np.full(30, 1.0), "late": late, "always": np.full(30, 9.0)})
+    result = analysis.layer_clipping(run, clipping.fixed(2.0))
+    figure = figures.layer_clipping(result)
+    (mark,) = marks(figure.panels[0], Heatmap)
+    assert mark.rows == ("calm", "late", "always")
+    assert mark.values.tolist() == [[0, 0, 0], [0, 0, 1], [1, 1, 1]]
+    (mark,) = marks(figures.layer_clipping(result, rows=2).panels[0], Heatmap)
+    assert mark.rows == ("late", "always")
+    assert "largest in always (100.0%) and smallest in calm (0.0%)" in figure.caption
+    drawn(figure)
+
+
+def test_a_line_on_a_log_axis_has_its_label_beside_it() -> None:
+    """Plotly takes a shape's place as it is, and an annotation's as its logarithm."""
+    for along in ("x", "y"):
+        axis = Axis("norm", "log")
+        plain = Axis("share")
+        x, y = (axis, plain) if along == "x" else (plain, axis)
+        panel = Panel("", "", x, y, (Rule(100.0, along, "here"),))  # type: ignore[arg-type]
+        layout = plotly_renderer.render(Figure("f", (panel,), ""))["layout"]
+        (shape,), (label,) = layout["shapes"], layout["annotations"]
+        assert shape[f"{along}0"] == 100.0
+        assert label[along] == 2.0

@@ -10,11 +10,13 @@ from typing import Any
 from gradlens.analysis import (
     COUNTERFACTUAL,
     layer_clipping,
+    norm_span,
     parameter_of,
     recommend_thresholds,
     stability,
     sweep_rule,
     thresholds,
+    widest,
     without_norms,
 )
 from gradlens.clipping import ClipRule, autoclip, fixed, zclip
@@ -61,7 +63,7 @@ def answer(data: Data, entries: Sequence[Entry], view: View) -> Answer:
     asked = data.ask_each(without_norms, entries)
     some = [entry for entry, why in zip(asked.entries, asked.answers, strict=True) if not why]
     texts = _named(entries)
-    kinds = [_charts(data, entry, view, texts[entry.key] if len(entries) > 1 else "") for entry in some]
+    kinds = [_charts(_Figures(data, entry, view, some), texts[entry.key] if len(entries) > 1 else "") for entry in some]
     charts = tuple(chart for kind in zip(*kinds, strict=True) for chart in kind)
     notes = [COUNTERFACTUAL] if some else []
     notes += [OTHER_CLOCK] if some and view.clock != "step" else []
@@ -79,7 +81,7 @@ def rule_of(data: Data, entry: Entry, view: View) -> ClipRule:
     norm = NORM.read(view)
     if norm is None:
         advice = data.ask(recommend_thresholds, entry)
-        norm = ANY_NORM if advice.status else advice.max_norm
+        norm = ANY_NORM if advice.status else float(f"{advice.max_norm:.3g}")
     return fixed(norm)
 
 
@@ -90,6 +92,12 @@ class _Figures:
     data: Data
     entry: Entry
     view: View
+    beside: Sequence[Entry]
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """Of the norms of all runs shown, which are compared."""
+        return widest(self.data.ask_each(norm_span, self.beside).answers) if len(self.beside) > 1 else None
 
     @property
     def rule(self) -> ClipRule:
@@ -97,10 +105,12 @@ class _Figures:
 
     def distribution(self) -> Figure:
         percentile = PERCENTILE.read(self.view) if RULE.read(self.view) == "autoclip" else None
-        return norm_distribution(self.data.ask(thresholds, self.entry, self.rule), percentile, self.view.window)
+        return norm_distribution(
+            self.data.ask(thresholds, self.entry, self.rule), percentile, self.view.window, self.limits
+        )
 
     def history(self) -> Figure:
-        return threshold_history(self.data.ask(thresholds, self.entry, self.rule), self.view.window)
+        return threshold_history(self.data.ask(thresholds, self.entry, self.rule), self.view.window, self.limits)
 
     def sweep(self) -> Figure:
         return sweep_figure(self.data.ask(sweep_rule, self.entry, self.rule.name), parameter_of(self.rule))
@@ -112,20 +122,20 @@ class _Figures:
         return spike_timeline(self.data.ask(stability, self.entry), self.view.window)
 
 
-def _charts(data: Data, entry: Entry, view: View, whose: str) -> list[Chart]:
+def _charts(figures: _Figures, whose: str) -> list[Chart]:
     """The charts of one run; of several runs, those that are compared."""
-    figures, name = _Figures(data, entry, view), RULE.read(view)
+    name, key = RULE.read(figures.view), figures.entry.key
 
     def chart(kind: str, title: str, draw: Callable[[], Figure], index: int = 0, **more: Any) -> Chart:
         title = f"{whose}: {title}" if whose else title
-        return Chart(f"{kind}-{entry.key}", title, partial(_panel, draw, index, whose), **more)
+        return Chart(f"{kind}-{key}", title, partial(_panel, draw, index, whose), **more)
 
     made = [
-        chart("norms", "Distribution of gradient norms", figures.distribution, handle=_HANDLES.get(name)),
-        chart("sweep", "Share of steps clipped", figures.sweep, handle=_SWEEP_HANDLES[name]),
-        chart("path", "Gradient norm and threshold", figures.history, curves=True),
+        chart("norms", "Distribution of gradient norms", figures.distribution, handle=_HANDLES.get(name), legend=True),
+        chart("sweep", "Share clipped by parameter", figures.sweep, handle=_SWEEP_HANDLES[name], legend=True),
+        chart("path", "Gradient norm and threshold", figures.history, curves=True, legend=True),
         chart("rate", "Share of steps clipped", figures.history, 1, curves=True),
-        chart("lr", "Effective learning rate", figures.distribution, 1, curves=True),
+        chart("lr", "Effective learning rate", figures.distribution, 1, curves=True, legend=True),
         chart("layers", LAYERS, figures.layers),
     ]
     spikes = [

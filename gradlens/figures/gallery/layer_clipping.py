@@ -48,9 +48,11 @@ def layer_clipping(result: LayerClipping, *, rows: int = MOST_ROWS) -> Figure:
 
 
 def _caption(result: LayerClipping, often: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str:
+    text = f"{result.rule} replayed over the gradient norm of each of {len(result.names):,} layers by itself"
     most, least = int(often.argmax()), int(often.argmin())
-    return (
-        f"{result.rule} replayed over the gradient norm of each of {len(result.names):,} layers by itself: the share "
-        f"of steps clipped is largest in {result.names[most]} ({result.rate[most]:.1%}) and smallest in "
-        f"{result.names[least]} ({result.rate[least]:.1%}). {result.note}"
-    )
+    if often[least] >= 0:
+        text += (
+            f": the share of steps clipped is largest in {result.names[most]} ({result.rate[most]:.1%}) and smallest "
+            f"in {result.names[least]} ({result.rate[least]:.1%})"
+        )
+    return f"{text}. {result.note}"

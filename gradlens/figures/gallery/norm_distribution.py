@@ -15,7 +15,10 @@ _POINTS = 512
 
 
 def norm_distribution(
-    result: Thresholds, percentile: float | None = None, window: tuple[float, float] | None = None
+    result: Thresholds,
+    percentile: float | None = None,
+    window: tuple[float, float] | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> Figure:
     """Empirical distribution of the norms, by third of the training, with the rule's last threshold; effective rate.
 
@@ -23,11 +26,12 @@ def norm_distribution(
         result: from ``analysis.thresholds(run, rule)``.
         percentile: to mark on the share of steps, where the rule's threshold is one.
         window: first and last step of the learning rate drawn, all if None.
+        limits: of the norms, to compare with another run's; the run's own if None.
 
     Returns:
         Two panels; with nothing to show, the sentence that says why.
     """
-    x, y = Axis(axis_label("grad_norm"), scale="log"), Axis("share of steps at or below", limits=(0.0, 1.0))
+    x, y = Axis(axis_label("grad_norm"), "log", limits), Axis("share of steps at or below", limits=(0.0, 1.0))
     if result.status:
         empty = Panel("Distribution of gradient norms", result.rule, x, y, (Text(result.status),))
         return Figure("norm_distribution", (empty,), result.status, columns=1)
@@ -39,7 +43,7 @@ def norm_distribution(
         marks.append(Rule(percentile / 100, "y", f"percentile {percentile:g}", "clipped"))
     last = result.last_threshold
     if last > 0:
-        marks.append(Rule(last, "x", f"threshold at the end {last:.3g}", "clipped"))
+        marks.append(Rule(last, "x", f"threshold at the end {last:.3g}", "clipped" if percentile is None else "ink"))
     distribution = Panel(
         title="Distribution of gradient norms",
         subtitle="before clipping, empirical; by third of the training",

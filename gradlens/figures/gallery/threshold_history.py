@@ -13,12 +13,15 @@ from gradlens.stats import ema, envelope
 _STRETCHES = 50
 
 
-def threshold_history(result: Thresholds, window: tuple[float, float] | None = None) -> Figure:
+def threshold_history(
+    result: Thresholds, window: tuple[float, float] | None = None, limits: tuple[float, float] | None = None
+) -> Figure:
     """Gradient norms with a rule's threshold through them, and the share of steps it clips along the run.
 
     Args:
         result: from ``analysis.thresholds(run, rule)``.
         window: first and last step drawn, all if None; what is said of the rule is of the whole run all the same.
+        limits: of the norms, to compare with another run's; the run's own if None.
 
     Returns:
         Two panels; with nothing to show, the sentence that says why.
@@ -43,7 +46,7 @@ def threshold_history(result: Thresholds, window: tuple[float, float] | None = N
         title="Gradient norm and threshold",
         subtitle=f"{result.rule}, before clipping",
         x=step,
-        y=Axis(axis_label("grad_norm"), scale="log"),
+        y=Axis(axis_label("grad_norm"), "log", limits),
         marks=tuple(marks),
         foot=f"{drawn:,} of {int(shown.sum()):,} points; {result.nonfinite:,} NaN or infinite",
     )

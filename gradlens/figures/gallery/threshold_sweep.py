@@ -24,11 +24,11 @@ def threshold_sweep(result: ThresholdSweep, chosen: float | None = None) -> Figu
     """
     x = _AXES.get(result.rules[0].partition("(")[0], _THRESHOLD)
     if result.status:
-        empty = Panel("Share of steps clipped", result.rules[0], x, Axis("share clipped"), (Text(result.status),))
+        empty = Panel("Share clipped by parameter", result.rules[0], x, Axis("share clipped"), (Text(result.status),))
         return Figure("threshold_sweep", (empty,), result.status, columns=1)
     mark = () if chosen is None else (Rule(chosen, "x", f"chosen: {chosen:.3g}", "clipped"),)
     rate = Panel(
-        title="Share of steps clipped",
+        title="Share clipped by parameter",
         subtitle=f"{result.rules[0]} to {result.rules[-1]}",
         x=x,
         y=Axis("share clipped", limits=(0.0, 1.0)),
