@@ -265,22 +265,26 @@ def test_the_table_keeps_its_state_in_the_address(visit: Callable[[Path], Visit]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", ["/", "/dynamics", "/clipping", "/none"])
+@pytest.mark.parametrize("path", ["/", "/dynamics", "/none"])
 def test_nothing_keeps_a_reader_out(visit: Callable[[Path], Visit], read_pair: Path, path: str, scheme: str) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
     seen = visit(read_pair)
     seen.page.emulate_media(color_scheme=scheme)
     seen.open(path)
-    if path in ("/dynamics", "/clipping"):
-        seen.wait_for_panels(4 if path == "/dynamics" else 10)
+    if path == "/dynamics":
+        seen.wait_for_panels(4)
         seen.page.locator(".tile-value").first.wait_for()
     else:
         seen.page.get_by_role("heading", level=1).wait_for()
-    found = Axe().run(seen.page).response["violations"]
+    assert barriers(seen.page) == []
+
+
+def barriers(page: Any) -> list[str]:
+    """What keeps a reader out of a page."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
     grave = [each for each in found if each["impact"] in ("serious", "critical")]
-    said = [f"{each['id']}: {[node['html'][:160] for node in each['nodes'][:3]]}" for each in grave]
-    assert said == []
+    return [f"{each['id']}: {[node['html'][:160] for node in each['nodes'][:3]]}" for each in grave]
 
 
 def test_the_theme_is_remembered_and_a_narrow_page_folds(visit: Callable[[Path], Visit], read_pair: Path) -> None:
@@ -397,57 +401,51 @@ def test_under_a_base_path_and_a_token_everything_works(
     server.close()
 
 
-def test_a_threshold_is_dragged_and_moved_by_keys_and_the_address_holds_it(
-    visit: Callable[[Path], Visit], read_pair: Path
-) -> None:
-    seen = visit(read_pair)
-    page = seen.page
-    page.set_viewport_size({"width": 390, "height": 900})
-    seen.open(f"/clipping?runs={keys_of(read_pair)[0]}")
-    seen.wait_for_panels(10)
-    handle = page.get_by_role("slider", name="Percentile of AutoClip", exact=True)
+def drag_by(page: Any, handle: Any, x: float, y: float) -> None:
+    """Drag the middle of something by so many pixels."""
     handle.scroll_into_view_if_needed()
     box = handle.bounding_box()
     middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.move(*middle)
     page.mouse.down()
-    page.mouse.move(middle[0], middle[1] - 60, steps=3)
+    page.mouse.move(middle[0] + x, middle[1] + y, steps=3)
     page.mouse.up()
+
+
+def test_a_threshold_is_dragged_written_or_moved_by_keys_and_the_address_holds_it(
+    visit: Callable[[Path], Visit], read_pair: Path
+) -> None:
+    seen = visit(read_pair)
+    page = seen.page
+    page.emulate_media(color_scheme="dark")
+    page.set_viewport_size({"width": 390, "height": 900})
+    seen.open(f"/clipping?runs={keys_of(read_pair)[0]}")
+    seen.wait_for_panels(10)
+    page.get_by_text("not how training would have gone").first.wait_for()
+    percentile = page.get_by_role("slider", name="Percentile of AutoClip", exact=True)
+    drag_by(page, percentile, 0, -60)
     seen.wait_for("() => location.search.includes('p=')")
     dragged = float(re.search("p=([0-9.]+)", page.url)[1])  # type: ignore[index]
     assert 20 < dragged < 90
-    handle.press("ArrowUp")
+    percentile.press("ArrowUp")
     seen.wait_for("p => Number(new URLSearchParams(location.search).get('p')) > p", dragged + 0.5)
-    now = float(re.search("p=([0-9.]+)", page.url)[1])  # type: ignore[index]
-    assert now == pytest.approx(dragged + 1, abs=0.2)
-    seen.wait_for("p => document.querySelector('.slider [role=slider]').ariaValueNow === p", str(now))
-    page.locator(".card-subtitle", has_text=f"autoclip(percentile={now})").first.wait_for()
-    assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
+    now = re.search("p=([0-9.]+)", page.url)[1]  # type: ignore[index]
+    assert float(now) == pytest.approx(dragged + 1, abs=0.2)
+    seen.wait_for("p => document.querySelector('.slider [role=slider]').ariaValueNow === p", now)
 
-
-def test_a_fixed_threshold_is_written_or_dragged(visit: Callable[[Path], Visit], read_pair: Path) -> None:
-    seen = visit(read_pair)
-    page = seen.page
-    seen.open(f"/clipping?runs={keys_of(read_pair)[0]}")
-    seen.wait_for_panels(10)
     number = page.get_by_role("textbox", name="threshold", exact=True)
     assert not number.is_visible()
     page.get_by_role("combobox", name="rule").or_(page.get_by_role("textbox", name="rule")).first.click()
     page.get_by_role("option", name="fixed norm").click()
     number.fill("2.5")
-    seen.wait_for("() => location.search.includes('norm=2.5')")
-    handle = page.get_by_role("slider", name="Fixed threshold", exact=True)
     seen.wait_for("() => document.querySelector('.handle.along-x').ariaValueNow === '2.5'")
-    box = handle.bounding_box()
-    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.mouse.move(*middle)
-    page.mouse.down()
-    page.mouse.move(middle[0] - 80, middle[1], steps=3)
-    page.mouse.up()
+    assert "norm=2.5" in page.url
+    drag_by(page, page.get_by_role("slider", name="Fixed threshold", exact=True), -80, 0)
     seen.wait_for("() => Number(new URLSearchParams(location.search).get('norm')) < 2.5")
     norm = re.search("norm=([0-9.]+)", page.url)[1]  # type: ignore[index]
     seen.wait_for("norm => document.querySelector('.number-box input').value === norm", norm)
     page.locator(".card-subtitle", has_text=f"fixed(max_norm={norm})").first.wait_for()
-    page.get_by_text("not how training would have gone").first.wait_for()
+    assert barriers(page) == []
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
     page.go_back()
     seen.wait_for("() => document.querySelector('.number-box input').value === '2.5'")

@@ -221,18 +221,33 @@ def _auc(place: int) -> Auc:
     return Auc(0.6 + 0.1 * place, (0.5 + 0.1 * place, 0.7 + 0.1 * place), 30)
 
 
-def test_layers_clipped_are_cells_by_third(write_layers: Callable[..., Run]) -> None:
-    late = np.repeat([1.0, 1.0, 3.0], 10)
-    run = write_layers({"calm": np.full(30, 1.0), "late": late, "always": np.full(30, 9.0)})
-    result = analysis.layer_clipping(run, clipping.fixed(2.0))
+def test_layers_clipped_are_cells_by_third() -> None:
+    by_phase = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0], [1.0, 1.0, 1.0]])
+    numbers = np.ones(3)
+    counts = np.full(3, 30)
+    result = analysis.LayerClipping(
+        "fixed(max_norm=2.0)",
+        ("calm", "late", "always"),
+        by_phase.mean(axis=1),
+        by_phase,
+        numbers,
+        numbers,
+        numbers,
+        np.zeros(3, dtype=np.int64),
+        counts,
+        asked=7,
+    )
     figure = figures.layer_clipping(result)
     (mark,) = marks(figure.panels[0], Heatmap)
-    assert mark.rows == ("calm", "late", "always")
-    assert mark.values.tolist() == [[0, 0, 0], [0, 0, 1], [1, 1, 1]]
+    assert mark.rows == result.names
+    assert np.array_equal(mark.values, by_phase)
+    assert figure.panels[0].foot.startswith("3 of 7 layers;")
     (mark,) = marks(figures.layer_clipping(result, rows=2).panels[0], Heatmap)
     assert mark.rows == ("late", "always")
     assert "largest in always (100.0%) and smallest in calm (0.0%)" in figure.caption
     drawn(figure)
+    empty = figures.layer_clipping(replace(result, names=(), status="There is nothing."))
+    assert marks(empty.panels[0], Text)[0].text == "There is nothing."
 
 
 def test_a_line_on_a_log_axis_has_its_label_beside_it() -> None:
