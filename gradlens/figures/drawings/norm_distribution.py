@@ -17,4 +17,4 @@ def _make(runs: Sequence[Run], percentile: float | None = None, max_norm: float 
     return norm_distribution(thresholds(runs[0], one_rule(percentile, max_norm)))
 
 
-DRAWING = Drawing(_make, most=1, options=THRESHOLD_HISTORY.options)
+DRAWING = Drawing(_make, most=1, options=THRESHOLD_HISTORY.options, example=THRESHOLD_HISTORY.example)
