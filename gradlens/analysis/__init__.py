@@ -9,6 +9,7 @@ from gradlens.analysis.layer_profile import LayerProfile, layer_profile
 from gradlens.analysis.micro_batch_bias import MicroBatchBias, micro_batch_bias
 from gradlens.analysis.noise_scale import NoiseScale, noise_scale
 from gradlens.analysis.norm_smoothness import NormSmoothness, Phase, norm_smoothness
+from gradlens.analysis.over import Outcome, over
 from gradlens.analysis.placebo import Placebo, constant_curvature
 from gradlens.analysis.smoothness_by_group import GroupSmoothness, SmoothnessByGroup, smoothness_by_group
 from gradlens.analysis.smoothness_comparison import PlaceboDifference, SmoothnessComparison, compare_smoothness
@@ -37,6 +38,7 @@ __all__ = [
     "MicroBatchBias",
     "NoiseScale",
     "NormSmoothness",
+    "Outcome",
     "Phase",
     "Placebo",
     "PlaceboDifference",
@@ -66,6 +68,7 @@ __all__ = [
     "micro_batch_bias",
     "noise_scale",
     "norm_smoothness",
+    "over",
     "predict_sweet_spot",
     "reach",
     "recommend_thresholds",

@@ -32,6 +32,26 @@ def columns(found: Snapshot) -> tuple[str, ...]:
     return tuple(column_order(present | set(STEP_KEYS))) if present else ()
 
 
+def dense(found: Snapshot) -> range | None:
+    """The steps of a run that has each of some consecutive steps once; None if it does not, or its files do not say."""
+    parts: list[range] = []
+    for session in found.sessions:
+        limit = found.limit(session)
+        for segment in found.segments(session, layout.STEPS):
+            if segment.dense is None:
+                return None
+            parts.append(segment.dense)
+        for group in found.fresh(session, layout.STEPS):
+            if (np.diff(group.steps) != 1).any():
+                return None
+            parts.append(range(int(group.steps[0]), int(group.steps[-1]) + 1))
+        parts = [range(part.start, int(min(part.stop, max(limit, part.start)))) for part in parts]
+    parts = [part for part in parts if part]
+    if not parts or any(one.stop != other.start for one, other in pairwise(parts)):
+        return None
+    return range(parts[0].start, parts[-1].stop)
+
+
 def series(found: Snapshot, name: str, between: tuple[int, int] | None = None) -> Series:
     """One series, or its part between two steps: see :meth:`gradlens.store.Run.series`."""
     steps: list[NDArray[np.int64] | range] = []
