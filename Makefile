@@ -7,6 +7,7 @@
 # make bench-rules   what each clip rule costs beside torch's own clip, and its replay (three minutes)
 # make bench-recorder   what recording costs a training beside W&B, TensorBoard and Cockpit (15 minutes; GPU=1: on the card)
 # make bench-app   what the dashboard takes over 100 runs of a million steps, beside TensorBoard (five minutes; Chromium)
+# make bench-many   what questions to 100 runs of a million steps take, and to one of ten million (five minutes)
 
 PYTHON ?= python3
 VENV := .venv
@@ -19,7 +20,7 @@ FAST ?= 0
 INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
 INSTALL_PEERS := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test samples soak bench-store bench-rules bench-recorder bench-app format audit clean
+.PHONY: demo test samples soak bench-store bench-rules bench-recorder bench-app bench-many format audit clean
 .SILENT:
 
 demo: $(VENV)/.core
@@ -46,6 +47,9 @@ bench-recorder: $(VENV)/.core $(PEERS)/.made
 
 bench-app: $(VENV)/.dev $(PEERS)/.made
 	$(BIN)/python -m benchmarks.app
+
+bench-many: $(VENV)/.core
+	$(BIN)/python -m benchmarks.many_runs
 
 soak: $(VENV)/.dev
 	GRADLENS_SOAK=1 $(BIN)/pytest -q --numprocesses 2 --dist worksteal tests/store

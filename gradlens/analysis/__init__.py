@@ -9,6 +9,7 @@ from gradlens.analysis.layer_profile import LayerProfile, layer_profile
 from gradlens.analysis.micro_batch_bias import MicroBatchBias, micro_batch_bias
 from gradlens.analysis.noise_scale import NoiseScale, noise_scale
 from gradlens.analysis.norm_smoothness import NormSmoothness, Phase, norm_smoothness
+from gradlens.analysis.over import Outcome, over
 from gradlens.analysis.placebo import Placebo, constant_curvature
 from gradlens.analysis.rule_sweep import parameter_of, sweep_rule
 from gradlens.analysis.smoothness_by_group import GroupSmoothness, SmoothnessByGroup, smoothness_by_group
@@ -47,6 +48,7 @@ __all__ = [
     "MicroBatchBias",
     "NoiseScale",
     "NormSmoothness",
+    "Outcome",
     "Phase",
     "Placebo",
     "PlaceboDifference",
@@ -77,6 +79,7 @@ __all__ = [
     "noise_scale",
     "norm_smoothness",
     "norm_span",
+    "over",
     "parameter_of",
     "predict_sweet_spot",
     "reach",

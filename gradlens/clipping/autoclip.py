@@ -80,8 +80,11 @@ def autoclip(
         norms = measured.grad_norms
         thresholds = np.empty_like(norms)
         for group in range(norms.shape[1]):
-            after = start().next
-            thresholds[:, group] = np.fromiter(map(after, norms[:, group].tolist()), np.float64, len(norms))
+            if window is None and not beta and not exclude_current:
+                thresholds[:, group] = _percentiles(norms[:, group], percentile)
+            else:
+                after = start().next
+                thresholds[:, group] = np.fromiter(map(after, norms[:, group].tolist()), np.float64, len(norms))
         return Clip(coefficients(norms, thresholds), thresholds)
 
     def save(state: list[_Adaptive]) -> dict[str, Floats]:
@@ -99,6 +102,13 @@ def autoclip(
     parameters: dict[str, Any] = {"percentile": float(percentile), "window": window}
     parameters |= {"ema": None if ema is None else beta, "exclude_current": exclude_current}
     return ClipRule("autoclip", parameters, init, update, scan, save, load)
+
+
+def _percentiles(norms: Floats, percentile: float) -> Floats:
+    """The threshold at each step, the one before where the norm is not finite: as :class:`_Adaptive` one by one."""
+    finite = np.isfinite(norms)
+    known = np.concatenate([[math.inf], RunningPercentile(percentile).push_all(norms[finite])])
+    return np.asarray(known[finite.cumsum()])
 
 
 @dataclass(slots=True)

@@ -6,8 +6,14 @@ import math
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable
-from heapq import heappush, heappushpop
+from heapq import heappush, heappushpop, heapreplace
 from numbers import Real
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+_AT_ONCE: Final = 1 << 16
 
 
 def interpolate(below: float, above: float, weight: float) -> float:
@@ -90,6 +96,58 @@ class RunningPercentile:
         lower = -below[0]
         weight = position - floor
         return interpolate(lower, above[0], weight) if above else lower
+
+    def push_all(self, values: ArrayLike) -> NDArray[np.float64]:
+        """The percentile after each of some values, as :meth:`push` gives it, in about half its time.
+
+        The heaps give up their tops one by one; the interpolation between them is that of :func:`interpolate`, all at
+        once.
+
+        Args:
+            values: (n,) finite numbers.
+
+        Returns:
+            (n,) float64.
+
+        Raises:
+            ValueError: as :meth:`push`.
+
+        >>> RunningPercentile(50).push_all([4.0, 1.0, 3.0]).tolist()
+        [4.0, 2.5, 3.0]
+        """
+        new = np.asarray(values, dtype=np.float64)
+        odd = new[~np.isfinite(new)]
+        if len(odd):
+            raise ValueError(f"a running percentile takes finite values; got {float(odd[0])!r}.")
+        found = np.empty(len(new))
+        for begin in range(0, len(new), _AT_ONCE):  # a list of all would take more than the heaps
+            piece = new[begin : begin + _AT_ONCE]
+            position = (len(self) + np.arange(len(piece))) * self._fraction
+            floor = position.astype(np.int64)
+            lower, upper = self._tops(piece.tolist(), floor.tolist())
+            with np.errstate(over="ignore"):  # as floats do it, of numbers near the largest there are
+                weight, difference = position - floor, upper - lower
+                near = np.where(weight >= 0.5, upper - difference * (1.0 - weight), lower + difference * weight)
+            found[begin : begin + _AT_ONCE] = np.where(np.isnan(upper), lower, near)
+        return found
+
+    def _tops(self, values: list[float], floors: list[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The two order statistics after each value; NaN where there is none above."""
+        below, above, size = self._below, self._above, len(self._below)
+        lower: list[float] = []
+        upper: list[float] = []
+        add_lower, add_upper = lower.append, upper.append
+        for value, floor in zip(values, floors, strict=True):
+            if size == floor:
+                heappush(below, -heappushpop(above, value))
+                size += 1
+            elif -value <= below[0]:
+                heappush(above, value)
+            else:
+                heappush(above, -heapreplace(below, -value))
+            add_lower(below[0])
+            add_upper(above[0] if above else math.nan)
+        return -np.array(lower), np.array(upper)
 
     def value(self) -> float:
         """The percentile of the values so far, NaN before the first."""

@@ -204,6 +204,14 @@ class Run:
 
         return self._ask(read)
 
+    @property
+    def dense(self) -> range | None:
+        """Its steps, if it has each of some consecutive ones once, as trainings have; None if not, or nobody knows.
+
+        Of such a run the counts in :meth:`pyramid` are those of :meth:`series`. Costs a look at each file's end.
+        """
+        return self._ask(series.dense)
+
     def steps(self, *, superseded: bool = False) -> pd.DataFrame:
         """The step table as a data frame, one row a step.
 

@@ -32,6 +32,27 @@ def columns(found: Snapshot) -> tuple[str, ...]:
     return tuple(column_order(present | set(STEP_KEYS))) if present else ()
 
 
+def dense(found: Snapshot) -> range | None:
+    """The steps of a run that has each of some consecutive steps once; None if it does not, or its files do not say."""
+    parts: list[range] = []
+    for session in found.sessions:
+        own = [segment.dense for segment in found.segments(session, layout.STEPS)]
+        fresh = [group.steps for group in found.fresh(session, layout.STEPS)]
+        if fresh:  # rows of unlike columns lie in groups of their own
+            steps = np.sort(np.concatenate(fresh))
+            consecutive = bool((np.diff(steps) == 1).all())
+            own.append(range(int(steps[0]), int(steps[-1]) + 1) if consecutive else None)
+        limit = found.limit(session)
+        for part in own:
+            if part is None:
+                return None
+            if part.start < limit:
+                parts.append(range(part.start, int(min(part.stop, limit))))
+    if not parts or any(one.stop != other.start for one, other in pairwise(parts)):
+        return None
+    return range(parts[0].start, parts[-1].stop)
+
+
 def series(found: Snapshot, name: str, between: tuple[int, int] | None = None) -> Series:
     """One series, or its part between two steps: see :meth:`gradlens.store.Run.series`."""
     steps: list[NDArray[np.int64] | range] = []

@@ -27,7 +27,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(given: argparse.Namespace) -> int:
     """Look at each run's micro-batches; 1 where a path leads to no run, or a run has none."""
     asked = {"draggers": given.draggers}
-    return answer_all(given, lambda run: dragger_profile(run, given.draggers), _numbers, _show, asked)
+    return answer_all(given, dragger_profile, _numbers, _show, asked, (given.draggers,))
 
 
 def _numbers(answer: DraggerProfile) -> dict[str, Any]:

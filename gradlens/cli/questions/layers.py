@@ -36,19 +36,20 @@ def run(given: argparse.Namespace) -> int:
     """Look at each run's layers; 1 where a path leads to no run, or a run has no answer."""
     if given.percentile is None and given.max_norm is None:
         asked = {"kind": given.kind, "by": given.by, "include": given.include}
-
-        def ask(run: Run) -> LayerProfile:
-            return layer_profile(run, given.kind, by=given.by, include=given.include)
-
-        return answer_all(given, ask, _profile_numbers, _show_profile, asked)
+        return answer_all(given, _profile, _profile_numbers, _show_profile, asked, tuple(asked.values()))
     rule = one_rule(given.percentile, given.max_norm)
     if given.kind != "grad_norm" or given.by != "parameter":
         raise ValueError("a rule is replayed over the grad_norm of parameters; leave --kind and --by out, or the rule.")
+    arguments = (given.percentile, given.max_norm, given.include)
+    return answer_all(given, _replayed, _clipping_numbers, _show_clipping, {"rule": repr(rule)}, arguments)
 
-    def replayed(run: Run) -> LayerClipping:
-        return layer_clipping(run, rule, include=given.include)
 
-    return answer_all(given, replayed, _clipping_numbers, _show_clipping, {"rule": repr(rule)})
+def _profile(run: Run, kind: str, by: str, include: Sequence[str]) -> LayerProfile:
+    return layer_profile(run, kind, by=by, include=include)
+
+
+def _replayed(run: Run, percentile: float | None, max_norm: float | None, include: Sequence[str]) -> LayerClipping:
+    return layer_clipping(run, one_rule(percentile, max_norm), include=include)
 
 
 def _profile_numbers(answer: LayerProfile) -> dict[str, Any]:

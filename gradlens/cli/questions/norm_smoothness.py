@@ -18,6 +18,7 @@ from gradlens.analysis import (
     norm_smoothness,
     smoothness_by_group,
 )
+from gradlens.cli.answers import add_jobs, ask_each
 from gradlens.cli.on_disk import named_runs
 from gradlens.cli.output import number, print_entry, print_json, print_table
 from gradlens.stats import LineFit
@@ -34,14 +35,17 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or folders of runs")
     parser.add_argument("--groups", action="store_true", help="also by recorded group or layer")
     parser.add_argument("--json", action="store_true", help="for machines")
+    add_jobs(parser)
     parser.set_defaults(run=run)
 
 
 def run(given: argparse.Namespace) -> int:
     """Answer for each run, and for two of them the difference; 1 where a path leads to no run, or one has no answer."""
     runs, problems = named_runs(given.runs)
-    answers = [norm_smoothness(run) for run in runs]
-    groups = [smoothness_by_group(run) for run in runs] if given.groups else []
+    answered, failed = ask_each(given.jobs, _ask, runs, given.groups)
+    problems += failed
+    runs, answers = [run for run, _ in answered], [answer for _, (answer, _) in answered]
+    groups = [parts for _, (_, parts) in answered if parts is not None]
     compared = compare_smoothness(*runs, answers=(answers[0], answers[1])) if len(runs) == 2 else None
     problems += [answer.status for answer in answers if answer.status]
     problems += [answer.status for answer in groups if answer.status and answer.status not in problems]
@@ -61,6 +65,10 @@ def run(given: argparse.Namespace) -> int:
     if any(not answer.status for answer in answers):
         print("\ndraw it with: gradlens export figure RUN --figure smoothness_trajectory --out figure")
     return 1 if problems else 0
+
+
+def _ask(run: Run, groups: bool) -> tuple[NormSmoothness, SmoothnessByGroup | None]:
+    return norm_smoothness(run), smoothness_by_group(run) if groups else None
 
 
 def _print_runs(runs: list[Run], answers: list[NormSmoothness]) -> None:

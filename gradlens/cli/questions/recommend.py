@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from gradlens.analysis import PHASES, ThresholdAdvice, recommend_thresholds, threshold_sweep
@@ -25,15 +25,39 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Advise for each run; 1 where a path leads to no run, or a run gives no fixed threshold."""
-    return answer_all(given, recommend_thresholds, _numbers, _show)
+    return answer_all(given, _ask, _numbers, _show, arguments=(not given.json,))
 
 
-def _numbers(answer: ThresholdAdvice) -> dict[str, Any]:
-    return {name: value for name, value in asdict(answer).items() if name not in ("status", "note")}
+@dataclass(frozen=True, slots=True)
+class _Advised:
+    """An advice and the table of rules beside it, made where the run is read.
+
+    Attributes:
+        advice: the answer.
+        rows: of the table.
+        status: of the advice.
+        note: of the advice.
+    """
+
+    advice: ThresholdAdvice
+    rows: list[tuple[str, ...]]
+    status: str
+    note: str
 
 
-def _show(answers: Sequence[tuple[Run, ThresholdAdvice]]) -> None:
-    for run, answer in answers:
+def _ask(run: Run, table: bool) -> _Advised:
+    advice = recommend_thresholds(run)
+    rows = _rows(run, advice) if table and not advice.status else []
+    return _Advised(advice, rows, advice.status, advice.note)
+
+
+def _numbers(answer: _Advised) -> dict[str, Any]:
+    return {name: value for name, value in asdict(answer.advice).items() if name not in ("status", "note")}
+
+
+def _show(answers: Sequence[tuple[Run, _Advised]]) -> None:
+    for run, advised in answers:
+        answer = advised.advice
         low, high = answer.max_norm_interval
         print_entry("run", run.name)
         print_entry("percentile", f"{answer.percentile:g}. {answer.percentile_reason}")
@@ -43,9 +67,8 @@ def _show(answers: Sequence[tuple[Run, ThresholdAdvice]]) -> None:
         for warning in answer.warnings:
             print_entry("but", warning)
         print()
-        print_table(
-            ("rule", "threshold at the end", "clipped", *PHASES, "mean coefficient"), _rows(run, answer), range(1, 7)
-        )
+        head = ("rule", "threshold at the end", "clipped", *PHASES, "mean coefficient")
+        print_table(head, advised.rows, range(1, 7))
         print(f"\n{answer.note}\n")
     print("replay one with: gradlens analyze thresholds RUN --percentile 10")
 

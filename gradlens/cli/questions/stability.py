@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
+
+import numpy as np
 
 from gradlens.analysis import SpikeSeries, Stability, stability
 from gradlens.cli.answers import add_runs, answer_all
@@ -13,6 +15,7 @@ from gradlens.cli.output import number, print_entry, print_table
 from gradlens.store import Run
 
 _MOST = 1000
+_NO_STEPS, _NO_VALUES = np.empty(0, np.int64), np.empty(0)
 
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -27,7 +30,14 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(given: argparse.Namespace) -> int:
     """Look at each run; 1 where a path leads to no run, or a run has no answer."""
     asked = {"window": given.window, "score": given.score}
-    return answer_all(given, lambda run: stability(run, **asked), _numbers, _show, asked)
+    return answer_all(given, _ask, _numbers, _show, asked, (given.window, given.score))
+
+
+def _ask(run: Run, window: int, score: float) -> Stability:
+    """The answer without its series: those of a hundred long runs would be gigabytes."""
+    answer = stability(run, window=window, score=score)
+    norm, loss = (replace(each, steps=_NO_STEPS, values=_NO_VALUES) for each in (answer.grad_norm, answer.loss))
+    return replace(answer, grad_norm=norm, loss=loss)
 
 
 def _numbers(answer: Stability) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gradlens.analysis import StepSizeSafety, step_size_safety
+from gradlens.cli.answers import add_jobs, ask_each
 from gradlens.cli.on_disk import named_runs
 from gradlens.cli.output import number, print_json, print_table
 from gradlens.store import Run
@@ -22,13 +23,15 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = verbs.add_parser("step-size", help="whether steps were short enough for the curvature they met")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or folders of runs")
     parser.add_argument("--json", action="store_true", help="for machines")
+    add_jobs(parser)
     parser.set_defaults(run=run)
 
 
 def run(given: argparse.Namespace) -> int:
     """Judge each run's steps; 1 where a path leads to no run, or a run has no answer."""
     runs, problems = named_runs(given.runs)
-    answers = [(run, step_size_safety(run)) for run in runs]
+    answers, failed = ask_each(given.jobs, step_size_safety, runs)
+    problems += failed
     problems += [answer.status for _, answer in answers if answer.status]
     if given.json:
         print_json({"runs": [_numbers(*pair) for pair in answers], "problems": problems})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from gradlens.analysis import PHASES, Thresholds, thresholds
@@ -34,7 +35,14 @@ def run(given: argparse.Namespace) -> int:
         option = f"--percentile {given.percentile:g}" if given.max_norm is None else f"--max-norm {given.max_norm:g}"
         print(f"\ndraw it with: gradlens export figure RUN --figure threshold_history {option} --out figure")
 
-    return answer_all(given, lambda run: thresholds(run, rule), _numbers, show, {"rule": repr(rule)})
+    return answer_all(given, _ask, _numbers, show, {"rule": repr(rule)}, (given.percentile, given.max_norm))
+
+
+def _ask(run: Run, percentile: float | None, max_norm: float | None) -> Thresholds:
+    """The answer with the last of its steps only: those of a hundred long runs would be gigabytes."""
+    answer = thresholds(run, one_rule(percentile, max_norm))
+    series = ("steps", "grad_norm", "thresholds", "coefficients", "clipped", "lr", "effective_lr")
+    return replace(answer, **{name: getattr(answer, name)[-1:].copy() for name in series})
 
 
 def _row(run: Run, answer: Thresholds) -> tuple[str, ...]:
