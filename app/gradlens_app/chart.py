@@ -28,6 +28,16 @@ CONFIG: Any = {
 FEW_LINES = 8
 """So many curves are named together at the pointer; of more, the nearest one."""
 _CLEAR = "rgba(0,0,0,0)"
+_LEGEND = {
+    "orientation": "h",
+    "x": 0,
+    "xanchor": "left",
+    "y": 0,
+    "yref": "container",
+    "yanchor": "bottom",
+    "itemclick": False,
+    "itemdoubleclick": False,
+}
 _NOTHING = {
     "data": [],
     "layout": {
@@ -101,8 +111,8 @@ def picture(chart: Chart, figure: Figure, theme: str, view: View) -> dict[str, A
         panel = replace(panel, marks=tuple(replace(m, dashed=False) if isinstance(m, Line) else m for m in panel.marks))
     drawn = render(replace(figure, panels=(join_faint(panel),), columns=1), theme)
     layout = drawn["layout"]
-    # A card has its own ground; what the colours mean stands in the page's head.
-    layout |= {"paper_bgcolor": _CLEAR, "plot_bgcolor": _CLEAR, "showlegend": False}
+    # A card has its own ground; what the runs' colours mean stands in the page's head.
+    layout |= {"paper_bgcolor": _CLEAR, "plot_bgcolor": _CLEAR, "showlegend": chart.legend, "legend": _LEGEND}
     layout["yaxis"]["fixedrange"] = True
     if chart.curves:
         layout["hovermode"] = "x unified" if lines <= FEW_LINES else "closest"

@@ -41,6 +41,7 @@ class Chart:
         draw: gives a figure of one panel; called when the browser asks for the chart.
         curves: whether x is the page's clock: then a zoom is all such charts' zoom, and so is the pointer.
         log: whether x and y are logarithmic unless the reader flips them; None where they cannot be flipped.
+        legend: whether its colours stand for something else than runs, which the page's head names.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Chart:
     draw: Callable[[], Figure]
     curves: bool = False
     log: tuple[bool, bool] | None = None
+    legend: bool = False
 
     def scales(self, view: View) -> tuple[bool, bool]:
         """Whether x and y are logarithmic in a view."""
