@@ -49,7 +49,7 @@ def draw_marks(panel: Panel, place: Place) -> Drawn:
         match mark:
             case Rule():
                 drawn.shapes.append(_rule(mark, place))
-                drawn.annotations.append(_rule_label(mark, place))
+                drawn.annotations.append(_rule_label(mark, panel, place))
             case Text():
                 drawn.annotations.append(_sentence(mark.text, place))
             case Heatmap():
@@ -219,10 +219,13 @@ def _rule(mark: Rule, place: Place) -> Trace:
     return {"type": "line", "line": line, **(across if mark.along == "x" else along)}
 
 
-def _rule_label(mark: Rule, place: Place) -> Trace:
+def _rule_label(mark: Rule, panel: Panel, place: Place) -> Trace:
+    axis = panel.x if mark.along == "x" else panel.y
+    # Plotly places shapes by value and annotations by exponent on a logarithmic axis.
+    at = float(np.log10(mark.at)) if axis.scale == "log" and mark.at > 0 else mark.at
     # Above the axes: inside, the label would hide what lies beneath it.
     where: Trace = {
-        "x": mark.at,
+        "x": at,
         "xref": "x" + place.suffix,
         "y": 1,
         "yref": f"y{place.suffix} domain",
@@ -230,7 +233,7 @@ def _rule_label(mark: Rule, place: Place) -> Trace:
     }
     if mark.along == "y":
         where = {
-            "y": mark.at,
+            "y": at,
             "yref": "y" + place.suffix,
             "x": 1,
             "xref": f"x{place.suffix} domain",

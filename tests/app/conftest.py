@@ -99,7 +99,7 @@ def _write_size(root: Path, b: int, seed: int, *, detailed: bool, **config: Any)
             for size in (4, 16, 64):
                 row |= {f"micro_batch_alpha[{size}]": 0.5, f"micro_batch_bias[{size}]": 0.05 * 64 / size / 16}
                 row |= {f"micro_batch_noise[{size}]": 0.01 * size / 16}
-        table = {"micro_batch": range(4), "grad_norm": parts, "samples": [16] * 4, "scale": [0.25] * 4}
+        table = {"grad_norm": parts, "samples": [16] * 4, "scale": [0.25] * 4}
         table |= {"cosine": [0.5, 0.5, 0.1, 0.1], "clip_coef": parts.min() / parts}
         table |= {"domain": ["speech", "speech", "<b>music</b>", "<b>music</b>"], "loss": [1.0] * 4}
         writer.append(row, {}, {key: list(values) for key, values in table.items()} if detailed else {})

@@ -265,15 +265,15 @@ def test_the_table_keeps_its_state_in_the_address(visit: Callable[[Path], Visit]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", ["/", "/dynamics", "/none"])
+@pytest.mark.parametrize("path", ["/", "/dynamics", "/smoothness", "/none"])
 def test_nothing_keeps_a_reader_out(visit: Callable[[Path], Visit], read_pair: Path, path: str, scheme: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
     seen = visit(read_pair)
     seen.page.emulate_media(color_scheme=scheme)
     seen.open(path)
-    if path == "/dynamics":
-        seen.wait_for_panels(4)
+    if path in ("/dynamics", "/smoothness"):
+        seen.wait_for_panels(4 if path == "/dynamics" else 8)
         seen.page.locator(".tile-value").first.wait_for()
     else:
         seen.page.get_by_role("heading", level=1).wait_for()
@@ -395,3 +395,32 @@ def test_under_a_base_path_and_a_token_everything_works(
         seen.page.get_by_role("link", name="Step size as CSV").click()
     assert Path(download.value.path()).read_text().startswith("panel,mark,label,x")
     server.close()
+
+
+def test_a_sweep_over_micro_batches_is_drawn_and_its_controls_write_the_address(
+    visit: Callable[[Path], Visit], sweep: Path
+) -> None:
+    seen = visit(sweep)
+    page = seen.page
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.emulate_media(color_scheme="dark")
+    seen.open("/micro-batches")
+    seen.wait_for_panels(10)
+    assert page.locator(".tile-value").first.inner_text() == "b = 16"
+    seen.wait_for("() => document.documentElement.scrollWidth <= 390")
+    box = page.get_by_role("combobox", name="can memorise").or_(page.get_by_role("textbox", name="can memorise")).first
+    box.focus()
+    box.press("Enter")  # a keyboard reaches every control
+    box.press("ArrowDown")
+    box.press("Enter")
+    seen.wait_for("() => location.search.includes('memorise=no')")
+    page.get_by_text("best b by").first.wait_for()
+    page.get_by_role("link", name="Smoothness", exact=True).click()
+    page.get_by_text("smoothness probes").first.wait_for()
+
+
+def test_pages_of_an_empty_root_say_so(visit: Callable[[Path], Visit], tmp_path: Path) -> None:
+    seen = visit(tmp_path)
+    for path in ("/smoothness", "/micro-batches"):
+        seen.open(path)
+        seen.page.get_by_text("holds no recorded run").wait_for()

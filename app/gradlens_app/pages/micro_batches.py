@@ -56,9 +56,9 @@ def _names(runs: Sequence[Run]) -> list[tuple[str, str]]:
 
 METRIC = Choice("metric", "metric", _metrics, placeholder="first logged")
 BETTER = Choice("better", "better is", (("larger", "larger"), ("smaller", "smaller")), default="larger")
-FITS = Choice("fits", "training set", (("yes", "can be memorised"), ("no", "cannot be")), default="yes")
+FITS = Choice("memorise", "can memorise", (("yes", "yes"), ("no", "no")), default="yes")
 RATE = Choice("lr", "learning rate", _rates, placeholder="most sizes")
-RUN = Choice("run", "one run", _names, placeholder="first that has it")
+RUN = Choice("run", "one run", _names, placeholder="the first")
 
 
 def answer(data: Data, entries: Sequence[Entry], view: View) -> Answer:

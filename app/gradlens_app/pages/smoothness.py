@@ -99,7 +99,7 @@ def _words(data: Data, entries: Sequence[Entry]) -> Words:
         tiles += [_difference_tile(compared), _matched_tile(compared)]
         caption += [_difference(data, entries).caption, _at_loss(data, entries).caption]
     tiles += [_slope(found), _safe(safety)]
-    tiles += [_phases(found)] if len(entries) == 1 else []
+    tiles += _phases(found) if len(entries) <= 2 else []
     return Words(tuple(tiles), said(data, found.entries, (found, safety)), " ".join(caption))
 
 
@@ -188,7 +188,7 @@ def _slope(found: Each) -> Tile:
         return Tile(title, (("–", "", ""),), ("no run here has a line: it takes 16 smoothness probes",))
     spans = " → ".join(within("", fit.l1_interval, three) for fit in known)
     notes = [f"95 % interval {spans}"] if len(known) <= 2 else []
-    notes.append(f"L₀ {sequence([fit.l0 for fit in known], three)}; above 0, L₁ is what clipping's theory asks for")
+    notes.append(f"L₀ {sequence([fit.l0 for fit in known], three)}; L₁ above 0: smoothness grows with the norm")
     if len(found) > 2:
         return Tile(title, ((sequence([fit.l1 for fit in known], three), "", f"of {len(known)} runs"),), tuple(notes))
     shown = zip(fits, colours(found.entries), labels([entry.run for entry in found.entries]), strict=True)
@@ -213,14 +213,17 @@ def _safe(found: Each) -> Tile:
     return Tile(title, values, notes + why)
 
 
-def _phases(found: Each) -> Tile:
+def _phases(found: Each) -> list[Tile]:
+    names = labels([entry.run for entry in found.entries])
     title = "r by third of the training"
-    phases = found.answers[0].phases if found.answers else ()
-    if not phases:
-        return Tile(title, (("–", "", ""),), ("it takes 16 smoothness probes",))
-    values = tuple((correlation(phase.correlation.pearson), "", phase.name) for phase in phases)
-    spans = " → ".join(within("", phase.correlation.pearson_interval, correlation) for phase in phases)
-    return Tile(title, values, ("early → middle → late", spans))
+    tiles = []
+    for each, name, role in zip(found.answers, names, colours(found.entries), strict=True):
+        of = f"{title}, {name}" if len(found) > 1 else title
+        values = tuple((correlation(phase.correlation.pearson), role, phase.name) for phase in each.phases)
+        spans = " → ".join(within("", phase.correlation.pearson_interval, correlation) for phase in each.phases)
+        notes = ("early → middle → late", spans) if values else ("it takes 16 smoothness probes",)
+        tiles.append(Tile(of, values or (("–", role, name),), notes))
+    return tiles
 
 
 def _unanswered(found: Each) -> str:

@@ -10,7 +10,7 @@ from gradlens.figures.gallery.names import shortened
 
 MOST_PARTS = 12
 _TITLE = "By part of the model"
-_Y = Axis("r with the whole model's smoothness", limits=(-1.0, 1.0))
+_Y = Axis("r with smoothness", limits=(-1.0, 1.0))
 
 
 def smoothness_by_group(result: SmoothnessByGroup, *, label: str = "") -> Figure:

@@ -11,7 +11,7 @@ from gradlens.figures.figure import Axis, Figure, Mark, Panel, Points, Rule, Tex
 from gradlens.schema import label as axis_label
 
 LIMIT = 4000
-_UNIT = "learning rate × clip coefficient × smoothness"
+_UNIT = "lr × h × smoothness"
 
 
 def step_size_safety(result: StepSizeSafety, *, label: str = "") -> Figure:
@@ -42,7 +42,7 @@ def step_size_safety(result: StepSizeSafety, *, label: str = "") -> Figure:
         marks.append(Rule(result.limit, "y", f"limit {_limit(result)}"))
     panel = Panel(
         title=title,
-        subtitle=f"{result.optimizer}, smoothness along the step",
+        subtitle=f"{result.optimizer}; lr: learning rate, h: clip coefficient; smoothness along the step",
         x=step,
         y=Axis(_UNIT, "log"),
         marks=tuple(marks),
