@@ -410,8 +410,8 @@ def test_a_sweep_over_micro_batches_is_drawn_and_its_controls_write_the_address(
     seen.wait_for("() => document.documentElement.scrollWidth <= 390")
     box = page.get_by_role("combobox", name="can memorise").or_(page.get_by_role("textbox", name="can memorise")).first
     box.focus()
-    box.press("Enter")  # a keyboard reaches every control
-    box.press("ArrowDown")
+    box.press("ArrowDown")  # a keyboard reaches every control
+    page.get_by_role("option", name="no", exact=True).wait_for()
     box.press("Enter")
     seen.wait_for("() => location.search.includes('memorise=no')")
     page.get_by_text("best b by").first.wait_for()

@@ -348,11 +348,14 @@ def test_an_export_holds_what_the_page_shows(client: FlaskClient, read_pair: Pat
     assert 'filename="dynamics-update-norm.csv"' in answer.headers["Content-Disposition"]
 
 
+EXPECTED = f"Expected one of {', '.join(page.name for page in PAGES if page.answer)} as one of csv, pdf, svg, png."
+
+
 @pytest.mark.parametrize(
     ("path", "sentence"),
     [
-        ("dynamics.exe?runs=K", "Expected one of dynamics as one of csv, pdf, svg, png."),
-        ("nothing.pdf?runs=K", "Expected one of dynamics as one of csv, pdf, svg, png."),
+        ("dynamics.exe?runs=K", EXPECTED),
+        ("nothing.pdf?runs=K", EXPECTED),
         ("dynamics.pdf?runs=", NONE_CHOSEN),
         ("dynamics.pdf?runs=ffffffffffff", UNKNOWN),
         ("dynamics.pdf?runs=K&chart=7", "chart= expects one of update-norm, loss, cloud-K."),
