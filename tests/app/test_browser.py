@@ -416,7 +416,8 @@ def test_a_sweep_over_micro_batches_is_drawn_and_its_controls_write_the_address(
     seen.wait_for("() => location.search.includes('memorise=no')")
     page.get_by_text("best b by").first.wait_for()
     page.get_by_role("link", name="Smoothness", exact=True).click()
-    page.get_by_text("smoothness probes").first.wait_for()
+    page.get_by_role("heading", name="Smoothness", exact=True, level=1).wait_for()
+    seen.wait_for("() => document.querySelectorAll('.tile-value').length > 0")
 
 
 def test_pages_of_an_empty_root_say_so(visit: Callable[[Path], Visit], tmp_path: Path) -> None:
