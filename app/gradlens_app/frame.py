@@ -65,8 +65,8 @@ def _connect_look(app: Dash, data: Data, pages: Mapping[str, Page]) -> None:
         sliders: list[dict[str, str]],
     ) -> tuple[object, ...]:
         page = pages.get(bare(app, path))
-        if page is None or page.answer is None:
-            raise PreventUpdate
+        if page is None or page.answer is None or (view or {}).get("path") != path:
+            raise PreventUpdate  # the controls are still those of the page that the reader leaves
         found = look(page, data, search or "")
         wanted = {"search": search or "", "path": path, "cursor": cursor_of(found.entries)}
         if view == wanted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from decimal import Decimal
 
 MISSING = "–"
@@ -48,3 +49,16 @@ def correlation(value: float) -> str:
     ('−0.24', '–')
     """
     return f"{value:.2f}".replace("-", "−") if math.isfinite(value) else MISSING
+
+
+def within(text: str, interval: tuple[float, float], write: Callable[[float], str]) -> str:
+    """A text and the interval behind it, where there is one.
+
+    >>> within("0.50", (0.25, 0.75), correlation), within("0.50", (float("nan"), 0.0), correlation)
+    ('0.50 [0.25, 0.75]', '0.50')
+    >>> within("", (float("nan"), float("nan")), correlation)
+    '–'
+    """
+    if math.isnan(interval[0]) or math.isnan(interval[1]):
+        return text or MISSING
+    return f"{text} [{write(interval[0])}, {write(interval[1])}]".strip()

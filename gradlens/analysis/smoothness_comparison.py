@@ -54,6 +54,7 @@ class SmoothnessComparison:
         placebo_raw: the difference of the placebos of r.
         placebo_detrended: the same without trend.
         matched: medians of smoothness at equal training loss; a ratio below 1 says that the second is smoother there.
+        levels: mean training loss around each probe of the first and of the second, NaN where there is none.
         status: empty, or a sentence that says why a run has no answer.
     """
 
@@ -64,6 +65,7 @@ class SmoothnessComparison:
     placebo_raw: PlaceboDifference
     placebo_detrended: PlaceboDifference
     matched: MatchedMedians
+    levels: tuple[Floats, Floats]
     status: str = ""
 
 
@@ -88,6 +90,7 @@ def compare_smoothness(
     first, second = answers or (norm_smoothness(run_a, tries=tries), norm_smoothness(run_b, tries=tries))
     logs = [(np.log(answer.grad_norm), np.log(answer.smoothness)) for answer in (first, second)]
     status = first.status or second.status
+    levels = local_loss(run_a, first.steps), local_loss(run_b, second.steps)
     raw = correlation_difference(logs[0], logs[1], tries=tries)
     flat = [
         tuple(detrend(log, answer.steps) for log in pair) if len(answer.steps) else pair
@@ -101,7 +104,8 @@ def compare_smoothness(
         detrended=detrended if detrended.status or not status else replace(detrended, status=status),
         placebo_raw=_placebo(first.placebo, second.placebo, "raw_each"),
         placebo_detrended=_placebo(first.placebo, second.placebo, "detrended_each"),
-        matched=_matched(run_a, run_b, first, second, tries),
+        matched=_matched((run_a, run_b), (first, second), levels, tries),
+        levels=levels,
         status=status,
     )
 
@@ -114,12 +118,14 @@ def _placebo(first: Placebo | None, second: Placebo | None, which: str) -> Place
     return PlaceboDifference(float(b.mean() - a.mean()), (float(low), float(high)))
 
 
-def _matched(run_a: Run, run_b: Run, first: NormSmoothness, second: NormSmoothness, tries: int) -> MatchedMedians:
-    levels = [local_loss(run, answer.steps) for run, answer in ((run_a, first), (run_b, second))]
-    found = matched_medians((levels[0], first.smoothness), (levels[1], second.smoothness), tries=tries)
+def _matched(
+    runs: tuple[Run, Run], answers: tuple[NormSmoothness, NormSmoothness], levels: tuple[Floats, Floats], tries: int
+) -> MatchedMedians:
+    first, second = ((level, answer.smoothness) for level, answer in zip(levels, answers, strict=True))
+    found = matched_medians(first, second, tries=tries)
     if not found.status:
         return found
-    for run, level in ((run_a, levels[0]), (run_b, levels[1])):
+    for run, level in zip(runs, levels, strict=True):
         if not np.isfinite(level).any():
             return replace(found, status=f"run {run.name!r} has no smoothness probe near a finite training loss.")
     return replace(found, status="training losses: " + found.status)

@@ -125,7 +125,7 @@ def predict_sweet_spot(run: Run, *, share: float = 0.5, factor: float = 1.1, lr:
     """
     if not 0 < share <= 1 or not factor >= 1:
         raise ValueError(f"expected a share in (0, 1] and a factor of 1 or more; got {share!r} and {factor!r}.")
-    sizes = np.array(sorted(_sizes(run.columns)), dtype=np.int64)
+    sizes = np.array(sorted(frozen_sizes(run.columns)), dtype=np.int64)
     names = [f"micro_batch_{what}[{b}]" for what in ("alpha", "bias", "noise") for b in sizes]
     found = run.several(*names, "smoothness", "lr", "loss", "grad_norm")
     last = max((int(steps[-1]) for steps, _ in found.values() if len(steps)), default=0)
@@ -198,7 +198,12 @@ def _agreement(prediction: SweetSpot, swept: Ladder, factor: float) -> LadderAgr
     return ladder_agreement(sizes, prediction.floor[at], means, factor=factor)
 
 
-def _sizes(columns: Sequence[str]) -> set[int]:
+def frozen_sizes(columns: Sequence[str]) -> set[int]:
+    """The micro-batch sizes that a run estimated at frozen weights.
+
+    >>> frozen_sizes(["loss", "micro_batch_alpha[4]", "micro_batch_noise[4]"])
+    {4}
+    """
     found = (re.fullmatch(r"micro_batch_alpha\[(\d+)\]", name) for name in columns)
     return {int(match[1]) for match in found if match}
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlens.analysis.summary import summarize
+from gradlens.schema import USER_COLUMNS, is_own
 from gradlens.store import Run
 
 Floats = NDArray[np.float64]
@@ -131,6 +132,44 @@ def of_one_task(configs: Sequence[Mapping[str, Any]], own: frozenset[str] = OWN_
             shown = ", ".join(map(repr, values[:4])) + (", ..." if len(values) > 4 else "")
             return f"the runs are not of one task: their config differs in {key} ({shown}). Give those of one."
     return ""
+
+
+def largest_task(configs: Sequence[Mapping[str, Any]], own: frozenset[str] = OWN_KEYS) -> tuple[int, ...]:
+    """Which configs are of one task: the most that agree in all but what a sweep varies; of as many, the first.
+
+    >>> largest_task([{"lr": 0.1, "noise": 0.2}, {"lr": 0.1, "noise": 0.0}, {"lr": 0.5, "noise": 0.0}])
+    (1, 2)
+    """
+    tasks: dict[tuple[tuple[str, str], ...], list[int]] = {}
+    for place, config in enumerate(configs):
+        task = tuple(sorted((str(key), str(value)) for key, value in config.items() if key not in own))
+        tasks.setdefault(task, []).append(place)
+    most = max(map(len, tasks.values()), default=0)
+    return next((tuple(places) for places in tasks.values() if len(places) == most), ())
+
+
+def held_out_metrics(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Series that trainings logged on their own, among which a held-out metric is; those by domain go with theirs.
+
+    Args:
+        runs: some runs.
+    """
+    names = dict.fromkeys(name for run in runs for name in run.columns if not is_own(name))
+    return tuple(
+        name
+        for name in names
+        if name not in USER_COLUMNS and (name.partition("[")[0] == name or name.partition("[")[0] not in names)
+    )
+
+
+def swept_rates(runs: Sequence[Run]) -> tuple[float, ...]:
+    """Learning rates that configs name, ascending.
+
+    Args:
+        runs: some runs.
+    """
+    rates = {_number(run.config.get("lr")) for run in runs}
+    return tuple(sorted(rate for rate in rates if np.isfinite(rate)))
 
 
 def _why_not(

@@ -221,9 +221,8 @@ def _rule(mark: Rule, place: Place) -> Trace:
 
 def _rule_label(mark: Rule, panel: Panel, place: Place) -> Trace:
     axis = panel.x if mark.along == "x" else panel.y
-    at = (
-        float(np.log10(mark.at)) if axis.scale == "log" and mark.at > 0 else mark.at
-    )  # unlike a shape's, an annotation's place
+    # Plotly places shapes by value and annotations by exponent on a logarithmic axis.
+    at = float(np.log10(mark.at)) if axis.scale == "log" and mark.at > 0 else mark.at
     # Above the axes: inside, the label would hide what lies beneath it.
     where: Trace = {
         "x": at,

@@ -265,13 +265,13 @@ def test_the_table_keeps_its_state_in_the_address(visit: Callable[[Path], Visit]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", ["/", "/dynamics", "/none"])
+@pytest.mark.parametrize("path", ["/", "/dynamics", "/smoothness", "/none"])
 def test_nothing_keeps_a_reader_out(visit: Callable[[Path], Visit], read_pair: Path, path: str, scheme: str) -> None:
     seen = visit(read_pair)
     seen.page.emulate_media(color_scheme=scheme)
     seen.open(path)
-    if path == "/dynamics":
-        seen.wait_for_panels(4)
+    if path in ("/dynamics", "/smoothness"):
+        seen.wait_for_panels(4 if path == "/dynamics" else 8)
         seen.page.locator(".tile-value").first.wait_for()
     else:
         seen.page.get_by_role("heading", level=1).wait_for()
@@ -449,3 +449,33 @@ def test_a_threshold_is_dragged_written_or_moved_by_keys_and_the_address_holds_i
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
     page.go_back()
     seen.wait_for("() => document.querySelector('.number-box input').value === '2.5'")
+
+
+def test_a_sweep_over_micro_batches_is_drawn_and_its_controls_write_the_address(
+    visit: Callable[[Path], Visit], sweep: Path
+) -> None:
+    seen = visit(sweep)
+    page = seen.page
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.emulate_media(color_scheme="dark")
+    seen.open("/micro-batches")
+    seen.wait_for_panels(10)
+    assert page.locator(".tile-value").first.inner_text() == "b = 16"
+    seen.wait_for("() => document.documentElement.scrollWidth <= 390")
+    box = page.get_by_role("combobox", name="can memorise").or_(page.get_by_role("textbox", name="can memorise")).first
+    box.focus()
+    box.press("ArrowDown")  # a keyboard reaches every control
+    page.get_by_role("option", name="no", exact=True).wait_for()
+    box.press("Enter")
+    seen.wait_for("() => location.search.includes('memorise=no')")
+    page.get_by_text("best b by").first.wait_for()
+    page.get_by_role("link", name="Smoothness", exact=True).click()
+    page.get_by_role("heading", name="Smoothness", exact=True, level=1).wait_for()
+    seen.wait_for("() => document.querySelectorAll('.tile-value').length > 0")
+
+
+def test_pages_of_an_empty_root_say_so(visit: Callable[[Path], Visit], tmp_path: Path) -> None:
+    seen = visit(tmp_path)
+    for path in ("/smoothness", "/micro-batches"):
+        seen.open(path)
+        seen.page.get_by_text("holds no recorded run").wait_for()

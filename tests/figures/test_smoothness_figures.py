@@ -104,3 +104,10 @@ def test_both_can_be_asked_for_by_name(write_run: WriteRun) -> None:
     run = write_run()
     for name in ("smoothness_trajectory", "step_size_safety"):
         assert figures.draw(name, [run]).name == name
+
+
+def test_the_name_of_a_rule_stands_where_the_rule_does_on_a_logarithmic_axis(write_run: WriteRun) -> None:
+    run = write_run(clip=clipping.fixed(2.0).spec())
+    drawn = figures.to_plotly(figures.smoothness_trajectory(run)).to_plotly_json()["layout"]
+    (note,) = (each for each in drawn["annotations"] if each["text"] == "last clip threshold")
+    assert (drawn["shapes"][0]["x0"], note["x"]) == pytest.approx((2.0, np.log10(2.0)))

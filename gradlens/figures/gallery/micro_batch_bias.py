@@ -37,7 +37,7 @@ def micro_batch_bias(result: MicroBatchBias, *, lr: float | None = None, predict
     if result.status or not result.sweeps:
         why = result.status or "there is no sweep to show."
         return Figure(_NAME, (_empty("Micro-batch size", "", why),), why, columns=1)
-    sweep = _chosen(result.sweeps, lr)
+    sweep = _chosen(result, lr)
     at = f"lr {sweep.lr:g}{', decaying' if sweep.decays else ''}"
     effects = [each for each in result.effects if (each.lr, each.decays) == (sweep.lr, sweep.decays)]
     panels = (
@@ -49,14 +49,24 @@ def micro_batch_bias(result: MicroBatchBias, *, lr: float | None = None, predict
     return Figure(_NAME, panels, _caption(result, sweep, effects, prediction, at))
 
 
-def _chosen(sweeps: Sequence[RateSweep], lr: float | None) -> RateSweep:
-    if lr is None:
-        return max(sweeps, key=lambda each: (len(each.norm.sizes), _best(each.metric)))
-    found = [each for each in sweeps if each.lr == lr]
-    if not found:
-        tried = ", ".join(f"{each.lr:g}" for each in sweeps)
+def sweep_shown(result: MicroBatchBias, lr: float | None = None) -> RateSweep | None:
+    """The sweep at a learning rate; that with the most sizes and the best metric if there is none, or none was given.
+
+    Args:
+        result: from ``analysis.micro_batch_bias(runs)``.
+        lr: the learning rate wanted.
+    """
+    at_rate = [each for each in result.sweeps if each.lr == lr]
+    best = max(result.sweeps, key=lambda each: (len(each.norm.sizes), _best(each.metric)), default=None)
+    return at_rate[0] if at_rate else best
+
+
+def _chosen(result: MicroBatchBias, lr: float | None) -> RateSweep:
+    sweep = sweep_shown(result, lr)
+    if sweep is None or (lr is not None and sweep.lr != lr):
+        tried = ", ".join(f"{each.lr:g}" for each in result.sweeps)
         raise ValueError(f"there is no sweep at learning rate {lr:g}; there are {tried}.")
-    return found[0]
+    return sweep
 
 
 def _best(metric: Ladder | None) -> float:

@@ -11,20 +11,21 @@ from gradlens.figures.figure import Axis, Figure, Mark, Panel, Points, Rule, Tex
 from gradlens.schema import label as axis_label
 
 LIMIT = 4000
-_UNIT = "learning rate × clip coefficient × smoothness"
+_UNIT = "lr × h × smoothness"
 
 
-def step_size_safety(result: StepSizeSafety) -> Figure:
+def step_size_safety(result: StepSizeSafety, *, label: str = "") -> Figure:
     """The product at each probe, and the line beyond which a step overshoots on a quadratic.
 
     Args:
         result: from ``analysis.step_size_safety(run)``.
+        label: what to call the run, where several stand beside each other.
 
     Returns:
         One panel; with nothing to show, the sentence that says why.
     """
     step = Axis(axis_label("step"))
-    title = "Step size against curvature"
+    title = "Step size against curvature" + (f", {label}" if label else "")
     if result.status:
         empty = Panel(title, result.optimizer, step, Axis(_UNIT), (Text(result.status),))
         return Figure("step_size_safety", (empty,), result.status, columns=1)
@@ -41,7 +42,7 @@ def step_size_safety(result: StepSizeSafety) -> Figure:
         marks.append(Rule(result.limit, "y", f"limit {_limit(result)}"))
     panel = Panel(
         title=title,
-        subtitle=f"{result.optimizer}, smoothness along the step",
+        subtitle=f"{result.optimizer}; lr: learning rate, h: clip coefficient; smoothness along the step",
         x=step,
         y=Axis(_UNIT, "log"),
         marks=tuple(marks),
