@@ -183,7 +183,7 @@ def _why_not(
         return "it has no full_grad_norm; record it with recorder.full_gradient(compute, loader)."
     # A few losses are too noisy to judge by.
     first = float(losses[: max(1, len(losses) // 100)].mean()) if len(losses) >= _FEW else np.nan
-    last = summarize(run).final_loss if len(losses) >= _FEW else np.nan
+    last = summarize(run, timed=False).final_loss if len(losses) >= _FEW else np.nan
     if len(losses) and not np.isfinite(losses[-1]):
         last = np.inf
     return how_it_ended(norms, first, last, final, chance)

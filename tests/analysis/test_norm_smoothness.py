@@ -2,12 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.signal import lfilter
 
 from gradlens import analysis, clipping
+from gradlens.analysis import constant_curvature
 from gradlens.store import Run
 
 WriteRun = Callable[..., Run]
@@ -219,3 +221,10 @@ def test_a_long_run_costs_its_probes_not_its_steps() -> None:
     assert long.probes == MOST_PROBES
     assert len(long.raw_each) == long.trajectories
     assert long.raw == pytest.approx(analysis.constant_curvature(MOST_PROBES, MOST_STEPS // MOST_PROBES).raw)
+
+
+@pytest.mark.parametrize(("rule", "same"), [(clipping.autoclip(10), True), (clipping.fixed(0.5), False)])
+def test_a_placebo_is_simulated_anew_only_where_the_scale_of_the_norms_matters(rule: Any, same: bool) -> None:
+    one, other = (constant_curvature(20, 2, rule, scale=scale) for scale in (1.0, 3.7))
+    assert (one is other) == same
+    assert constant_curvature(20, 2, rule, scale=3.7) is other

@@ -143,3 +143,19 @@ def test_a_run_without_an_answer_is_a_line_and_exit_code_1(
     numbers = json.loads(ask(question, run.path, *extra, "--json")[1])
     assert numbers["problems"] == [numbers["runs"][0]["status"]]
     assert ask(question, tmp_path / "nothing")[0] == 1
+
+
+def test_a_run_that_cannot_be_asked_costs_the_others_nothing(
+    run: Run, write_run: Callable[..., Run], ask: Ask, tmp_path: Path
+) -> None:
+    other = write_run(name="silent")
+    code, out, err = ask("draggers", run.path, other.path, "--draggers", "noisy", "--json")
+    found = json.loads(out)
+    assert code == 1
+    assert found["runs"][0]["name"] == "planted"
+    assert any("silent" in problem for problem in found["problems"])
+    code, out, err = ask("thresholds", run.path, other.path, "--max-norm", 10, "--jobs", 2)
+    assert (code, err) == (0, "")
+    assert out == ask("thresholds", run.path, other.path, "--max-norm", 10)[1]
+    with pytest.raises(SystemExit):
+        ask("thresholds", run.path, "--max-norm", 10, "--jobs", 0)

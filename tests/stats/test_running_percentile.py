@@ -22,6 +22,18 @@ def test_equals_numpy_at_every_length(values: list[float], percentile: float) ->
         assert len(running) == length
 
 
+@given(st.lists(FINITE, max_size=60), st.lists(FINITE, max_size=60), st.floats(0, 100))
+def test_many_values_at_once_are_those_one_by_one(before: list[float], values: list[float], percentile: float) -> None:
+    one, all_ = RunningPercentile(percentile, before), RunningPercentile(percentile, before)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gradlens.stats.running_percentile._AT_ONCE", 7)
+        found = all_.push_all(values)
+    assert found.tolist() == [one.push(value) for value in values]
+    assert all_.values == one.values
+    with pytest.raises(ValueError, match=r"takes finite values; got nan\."):
+        all_.push_all([1.0, math.nan])
+
+
 @given(st.lists(FINITE, min_size=1, max_size=60), st.floats(0, 100), st.integers(1, 20))
 def test_window_equals_numpy_on_the_last_values(values: list[float], percentile: float, window: int) -> None:
     recent = WindowPercentile(percentile, window)
