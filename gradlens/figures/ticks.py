@@ -38,7 +38,7 @@ def ticks(
     >>> ticks(0.0, 10_000.0, 80.0, 7.0, upright=False)
     ((0.0, '0'), (5000.0, '5,000'), (10000.0, '10,000'))
     >>> [text for _, text in ticks(0.02, 3.0, 100.0, 7.0, "log", upright=True)]
-    ['0.1', '1']
+    ['0.02', '0.05', '0.1', '0.2', '0.5', '1', '2']
     """
     low, high = min(low, high), max(low, high)
     if not (math.isfinite(low) and math.isfinite(high) and low < high):

@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 from collections.abc import Iterator
+from html import unescape
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ class OnPaper:
                 assert (line.get_xdata() if mark.along == "x" else line.get_ydata())[0] == mark.at
             case Points():
                 if mark.error_low is not None and mark.error_high is not None:
-                    ends = np.array(next(self.collections).get_segments())[:, :, 1]  # type: ignore[attr-defined]
+                    ends = np.reshape(next(self.collections).get_segments(), (-1, 2, 2))[:, :, 1]  # type: ignore[attr-defined]
                     assert_array_equal(ends, known_ends(mark.error_low, mark.error_high))
                 dots = next(self.collections)
                 assert_array_equal(dots.get_offsets(), np.stack([mark.x, mark.y], axis=1))
@@ -85,7 +86,7 @@ class OnPaper:
                 centres = [bar.get_x() + bar.get_width() / 2 for bar in bars]  # type: ignore[attr-defined]
                 assert_allclose(centres, panel.places(mark)[0])
                 if mark.low is not None and mark.high is not None:
-                    ends = np.array(next(self.collections).get_segments())[:, :, 1]  # type: ignore[attr-defined]
+                    ends = np.reshape(next(self.collections).get_segments(), (-1, 2, 2))[:, :, 1]  # type: ignore[attr-defined]
                     assert_array_equal(ends, known_ends(mark.low, mark.high))
             case Hexbin():
                 drawn = np.array([path.vertices[:6].mean(axis=0) for path in next(self.collections).get_paths()])
@@ -109,7 +110,7 @@ class OnPage:
         self.shapes: Iterator[Any] = iter(
             [shape for shape in layout["shapes"] if suffix_of(shape) == suffix and shape["type"] == "line"]
         )
-        self.notes = " ".join(note["text"] for note in layout["annotations"]).replace("<br>", " ")
+        self.notes = unescape(" ".join(note["text"] for note in layout["annotations"]).replace("<br>", " "))
 
     def check(self, mark: Mark, panel: Panel) -> None:
         match mark:

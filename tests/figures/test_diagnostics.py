@@ -67,7 +67,7 @@ def test_threshold_sweep_draws_its_rates(write_run: WriteRun) -> None:
     assert marks(left, Line)[-1].y.tolist() == result.mean_coefficient[[1, 2, 0]].tolist()
     assert rate.x.scale == "log"
     percentiles = figures.draw("threshold_sweep", [run], percentiles=[10, 50])
-    assert percentiles.panels[0].x.label == "percentile of the norms so far"
+    assert percentiles.panels[0].x.label == "percentile of past norms"
     drawn(figure)
     with pytest.raises(ValueError, match=r"^threshold_sweep sweeps one rule: give percentiles or max_norms\.$"):
         figures.draw("threshold_sweep", [run], percentiles=[10.0], max_norms=[1.0])

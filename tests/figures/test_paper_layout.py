@@ -16,7 +16,7 @@ from gradlens.figures.figure import Figure
 from gradlens.figures.ticks import ticks
 from gradlens.figures.venues import COLUMNS, Page, page, styles
 
-PAGES = sorted({page(style, column) for style in styles() for column in COLUMNS}, key=lambda one: one.width)
+PAGES = sorted({page(style, column) for style in styles() for column in COLUMNS}, key=lambda one: (one.width, one.size, one.family))
 FOUR_PAGES = (PAGES[0], PAGES[2], page("icml2024", "half"), PAGES[-1])
 SLACK = 0.5
 """Points that two boxes may share: a box is a line's height, not its ink."""
@@ -53,7 +53,7 @@ def assert_fit_to_print(figure: Figure, sheet: Page) -> None:
         found = texts(canvas)
         width, height = canvas.get_size_inches() * 72
     assert width == pytest.approx(72 * sheet.width)
-    assert len(found) > 4
+    assert len(found) > 2
     for text, box, size in found:
         assert 7 <= size <= 9, text
         assert box.x0 >= -SLACK, text

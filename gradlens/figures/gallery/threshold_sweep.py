@@ -6,7 +6,7 @@ from gradlens.analysis import PHASES, ThresholdSweep
 from gradlens.figures.figure import Axis, Figure, Floats, Line, Mark, Panel, Rule, Text
 
 _AXES = {
-    "autoclip": Axis("percentile of the norms so far", limits=(0.0, 100.0)),
+    "autoclip": Axis("percentile of past norms", limits=(0.0, 100.0)),
     "zclip": Axis("z-score above which a norm is a spike"),
 }
 _THRESHOLD = Axis("threshold", scale="log")
