@@ -212,7 +212,7 @@ def _caption(
         ties = ", ".join(map(str, best.ties))
         said.append(f"{sweep.metric.quantity} is best at b = {best.best} (not distinguishable: {ties}).")
         said.append(_sentence(sweep.metric.status or "It is an interior maximum."))
-    found = [str(each.micro_batch_size) for each in result.biases if not each.status]
+    found = list(map(str, sorted({each.micro_batch_size for each in result.biases if not each.status})))
     said.append(
         f"A constant bias is identified at b = {', '.join(found)}." if found else "No constant bias is identified."
     )
