@@ -3,6 +3,7 @@
 from gradlens.analysis.clocks import clocks, reach, span, steps_shown
 from gradlens.analysis.domain_detections import DomainDetection, DomainDetections, domain_detections
 from gradlens.analysis.dragger_profile import Detection, DraggerProfile, dragger_profile
+from gradlens.analysis.hit_rate import HitRate, hit_rate
 from gradlens.analysis.landscape import Landscape, landscape
 from gradlens.analysis.layer_clipping import LayerClipping, layer_clipping
 from gradlens.analysis.layer_growth import Growth, layer_growth
@@ -22,7 +23,7 @@ from gradlens.analysis.stability import SpikeSeries, Stability, stability
 from gradlens.analysis.step_size_safety import StepSizeSafety, step_size_safety
 from gradlens.analysis.strategies import StrategyComparison, compare_strategies
 from gradlens.analysis.summary import Summary, relative, summarize
-from gradlens.analysis.sweet_spot import HitRate, SweetSpot, hit_rate, predict_sweet_spot
+from gradlens.analysis.sweet_spot import SweetSpot, predict_sweet_spot
 from gradlens.analysis.threshold_advice import ThresholdAdvice, recommend_thresholds
 from gradlens.analysis.threshold_sweep import ThresholdSweep, threshold_sweep
 from gradlens.analysis.thresholds import (

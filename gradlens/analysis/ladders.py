@@ -101,6 +101,7 @@ def steps_to(each: Training, level: float) -> float:
 
 
 def common_level(cells: Cells) -> float:
-    """A loss that every training comes to: 5 % above the best that the slowest of them has seen; NaN without losses."""
+    """A loss that every training comes to: the slowest one's best and 5 % of its size; NaN without losses."""
     lows = [t.loss.min() if len(t.loss) else np.nan for row in cells.values() for t in row.values()]
-    return 1.05 * float(max(lows)) if lows and np.isfinite(lows).all() else np.nan
+    slowest = float(max(lows)) if lows and np.isfinite(lows).all() else np.nan
+    return slowest + 0.05 * abs(slowest)

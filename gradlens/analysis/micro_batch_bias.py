@@ -149,7 +149,7 @@ def micro_batch_bias(
     n = min(len(sweep.norm.seeds) for sweep in sweeps)
     return MicroBatchBias(
         sweeps=sweeps,
-        biases=_identified([*_by_decay(arms), *_by_rates(sweeps)], can_memorise=can_memorise),
+        biases=_identified(_agreeing([*_by_decay(arms), *_by_rates(sweeps)]), can_memorise=can_memorise),
         effects=pruning_effects(arms, metric),
         own=own_rates(arms, *judge),
         excluded=arms.excluded,
@@ -198,6 +198,17 @@ def _identified(biases: Sequence[ConstantBias], *, can_memorise: bool) -> tuple[
     """Where there is no floor, the limit of norms at T is no bias, however narrow its interval."""
     why = "not identified: the model can memorise its training set, so that norms at T have no floor to go to."
     return tuple(replace(each, status=why) if can_memorise and not each.status else each for each in biases)
+
+
+def _agreeing(biases: Sequence[ConstantBias]) -> list[ConstantBias]:
+    """Where two routes to the limit of one size exclude each other, neither has found it."""
+
+    def disputed(each: ConstantBias) -> bool:
+        others = [other for other in biases if other.micro_batch_size == each.micro_batch_size and not other.status]
+        return not each.status and any(each.low > other.high or each.high < other.low for other in others)
+
+    why = "not identified: the routes disagree."
+    return [replace(each, status=why) if disputed(each) else each for each in biases]
 
 
 def _by_decay(arms: Arms) -> list[ConstantBias]:

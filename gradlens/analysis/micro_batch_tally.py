@@ -146,21 +146,21 @@ def _effective(weights: Floats, at: NDArray[np.int64]) -> Floats:
 
 @dataclass
 class _Sums:
-    """Counts and sums of each number, by domain and stretch."""
+    """Counts and sums of each number, by domain and stretch; None is all of them, since a domain may have any name."""
 
     stretches: int
-    found: dict[str, list[tuple[Floats, Floats]]] = field(default_factory=dict)
-    rows: dict[str, Floats] = field(default_factory=dict)
+    found: dict[str | None, list[tuple[Floats, Floats]]] = field(default_factory=dict)
+    rows: dict[str | None, Floats] = field(default_factory=dict)
 
     def add(self, domain: pd.Series[str], stretch: NDArray[np.int64], numbers: dict[str, Floats]) -> None:
         codes, names = pd.factorize(domain)
-        self._add(ALL, np.ones(len(codes), np.bool_), stretch, numbers)
+        self._add(None, np.ones(len(codes), np.bool_), stretch, numbers)
         for code, name in enumerate(names):
             if name in self.rows or len(self.rows) <= MOST_DOMAINS:
                 self._add(str(name), codes == code, stretch, numbers)
 
     def _add(
-        self, name: str, chosen: NDArray[np.bool_], stretch: NDArray[np.int64], numbers: dict[str, Floats]
+        self, name: str | None, chosen: NDArray[np.bool_], stretch: NDArray[np.int64], numbers: dict[str, Floats]
     ) -> None:
         places = stretch[chosen]
         self.rows.setdefault(name, np.zeros(self.stretches))
@@ -173,12 +173,13 @@ class _Sums:
             total += np.bincount(places[known], weights=values[known], minlength=self.stretches)
 
     def means(self) -> tuple[tuple[str, ...], Floats, list[Floats]]:
-        names = (ALL, *sorted(self.rows.keys() - {ALL}))
+        names = sorted(name for name in self.rows if name is not None)
+        keys = (None, *names)
         nothing = [(np.zeros(self.stretches), np.zeros(self.stretches)) for _ in NUMBERS]
-        own = [self.found.get(name, nothing) for name in names]
-        counts = np.stack([self.rows.get(name, np.zeros(self.stretches)) for name in names])
+        own = [self.found.get(name, nothing) for name in keys]
+        counts = np.stack([self.rows.get(name, np.zeros(self.stretches)) for name in keys])
         means = [
             np.stack([np.divide(t, c, out=np.full(self.stretches, np.nan), where=c > 0) for c, t in each])
             for each in zip(*own, strict=True)
         ]
-        return names, counts, means
+        return (ALL, *names), counts, means

@@ -57,10 +57,11 @@ class OwnRates:
 def arms_of(trainings: Sequence[Training]) -> Arms:
     """Put trainings in order.
 
-    Left out are those with a reason of their own, those that end before most others do, and whole sizes at a rate where
-    one of the seeds was left out for what it did: the seeds that survive would flatter it.
+    Left out are those with a reason of their own, without a learning rate or a size, or that end before most others do;
+    a second run of what was run already; and whole sizes at a rate where one of the seeds was left out for what it did:
+    the seeds that survive would flatter it.
     """
-    judged = _ended_early(trainings)
+    judged = _ended_early([each if each.excluded else replace(each, excluded=_unplaced(each)) for each in trainings])
     excluded = [f"{each.name}: {each.excluded}" for each in judged if each.excluded]
     broken = {
         ((each.lr, each.decays), each.micro_batch_size, each.arm)
@@ -79,7 +80,12 @@ def arms_of(trainings: Sequence[Training]) -> Arms:
             continue
         # Batches without the draggers differ in size; such trainings know no micro-batch.
         size = NO_SIZE if arm == "pruned" else each.micro_batch_size
-        found[arm].setdefault(rate, {}).setdefault(size, {})[each.seed] = each
+        row = found[arm].setdefault(rate, {}).setdefault(size, {})
+        there = row.get(each.seed)
+        if there is not None and there.arm == each.arm:
+            excluded.append(f"{each.name}: {there.name} has its arm, size, rate and seed, and counts instead.")
+        else:
+            row[each.seed] = each
     clipped = {rate: cells for rate, cells in found["clipped"].items() if _is_clipped(cells)}
     return Arms(clipped, found["control"], found["pruned"], tuple(excluded))
 
@@ -110,6 +116,15 @@ def own_rates(arms: Arms, metric: str, larger_is_better: bool) -> OwnRates | Non
         at_edge=np.array([chosen[b] in (having[0], having[-1]) for b, having in rates.items()]),
         values=ladder(quantity, best, value, larger_is_better=sign < 0),
     )
+
+
+def _unplaced(each: Training) -> str:
+    """Why a training has no place in a sweep; empty where it has one."""
+    if not (np.isfinite(each.lr) and each.lr > 0):
+        return f"its learning rate is {each.lr:g}: record lr, or put it into the config, finite and above 0."
+    if each.micro_batch_size < 1 and each.arm != "pruned":
+        return "its micro-batch size is not known: record batch_size and micro_batches, or put it into the config."
+    return ""
 
 
 def _is_clipped(cells: Cells) -> bool:

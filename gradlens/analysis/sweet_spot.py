@@ -5,11 +5,13 @@ r"""Which micro-batch size would do best, predicted from one run that measured g
 
 with what the recorder left as ``micro_batch_alpha[b]``, ``micro_batch_bias[b]`` and ``micro_batch_noise[b]``, the
 learning rate, and the median local smoothness. It presumes a training at rest, which is tested; and it is worth as much
-as its hit rate on trainings that were also swept, which :func:`hit_rate` counts.
+as its hit rate on trainings that were also swept, which :mod:`gradlens.analysis.hit_rate` counts. How far a predicted
+norm is from the one that a sweep would find is not known: the interval is that of resampled probes alone.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlens.analysis.ladders import Ladder
 from gradlens.stats.bootstrap import block_length, bootstrap_interval
-from gradlens.stats.ladder_agreement import LadderAgreement, ladder_agreement
 from gradlens.stats.mean_interval import FEWEST, too_few
 from gradlens.stats.micro_batch_estimator import predicted_floor
 from gradlens.store import Run
@@ -30,7 +30,7 @@ Series = tuple[Ints, Floats]
 
 _T_975 = 1.96
 _FEW = 32  # points of a series that can be tested
-_REST = 0.2  # largest change of a logarithm that counts as rest
+_REST = 0.2  # largest change of a logarithm that counts as rest, anywhere in its interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Rest:
         change: of the logarithm of its mean.
         low: lower end of a 95 % block-bootstrap interval.
         high: upper end.
-        holds: whether the change is at most a fifth.
+        holds: whether the whole interval is within a fifth.
     """
 
     name: str
@@ -62,7 +62,8 @@ class SweetSpot:
         sizes: (m,) micro-batch sizes, ascending, those that divide the batch.
         floor: (m,) predicted norm of the full gradient at rest, from the probes' mean moments; infinite where the
             update would not descend.
-        low: (m,) lower end of its 95 % interval, by the jackknife over probes; NaN for fewer than three.
+        low: (m,) lower end of the 95 % resampling error of the probes, by the jackknife; NaN for fewer than three. It
+            says how well the probes fix the formula's value, not how near that is to a swept norm.
         high: (m,) upper end.
         bias_part: (m,) the first term's root, what no learning rate removes.
         best: the size with the least floor; 0 where there is none.
@@ -90,27 +91,6 @@ class SweetSpot:
     status: str
 
 
-@dataclass(frozen=True, slots=True)
-class HitRate:
-    """How often predictions were right.
-
-    Attributes:
-        agreements: one for each pair.
-        rate: share of the pairs whose best sizes are within the factor; NaN for none.
-        rank_correlation: mean of Spearman's correlations; NaN where there is none.
-        n: pairs.
-        n_believed: pairs whose prediction had no doubt of its own.
-        rate_believed: the share among those.
-    """
-
-    agreements: tuple[LadderAgreement, ...]
-    rate: float
-    rank_correlation: float
-    n: int
-    n_believed: int
-    rate_believed: float
-
-
 def predict_sweet_spot(run: Run, *, share: float = 0.5, factor: float = 1.1, lr: float | None = None) -> SweetSpot:
     """Predict the gradient norm at which micro-batch clipping would come to rest, for every size.
 
@@ -121,10 +101,12 @@ def predict_sweet_spot(run: Run, *, share: float = 0.5, factor: float = 1.1, lr:
         lr: another learning rate to predict for; the run's own if not given.
 
     Raises:
-        ValueError: for a share outside (0, 1] or a factor below 1.
+        ValueError: for a share outside (0, 1], a factor below 1, or a learning rate that is not finite and positive.
     """
     if not 0 < share <= 1 or not factor >= 1:
         raise ValueError(f"expected a share in (0, 1] and a factor of 1 or more; got {share!r} and {factor!r}.")
+    if lr is not None and not (math.isfinite(lr) and lr > 0):
+        raise ValueError(f"expected a learning rate that is finite and above 0; got {lr!r}.")
     sizes = np.array(sorted(frozen_sizes(run.columns)), dtype=np.int64)
     names = [f"micro_batch_{what}[{b}]" for what in ("alpha", "bias", "noise") for b in sizes]
     found = run.several(*names, "smoothness", "lr", "loss", "grad_norm")
@@ -145,7 +127,7 @@ def predict_sweet_spot(run: Run, *, share: float = 0.5, factor: float = 1.1, lr:
     smoothness = float(np.median(curvatures))
     floor = _floor(moments, rate, smoothness)
     low, high = _interval(moments, rate, smoothness)
-    finite = np.isfinite(floor).any()
+    finite = bool(np.isfinite(floor).any())
     tested = {name: late[name][1] for name in ("loss", "grad_norm") if len(late.get(name, _none())[0]) >= _FEW}
     rests = tuple(_rest(name, values) for name, values in tested.items())
     return SweetSpot(
@@ -156,46 +138,14 @@ def predict_sweet_spot(run: Run, *, share: float = 0.5, factor: float = 1.1, lr:
         low=low,
         high=high,
         bias_part=_floor(moments, 0.0, smoothness),
-        best=int(sizes[np.argmin(floor)]) if finite else 0,
-        near=tuple(int(b) for b in sizes[floor <= factor * floor.min()]) if finite else (),
+        best=int(sizes[np.nanargmin(floor)]) if finite else 0,
+        near=tuple(int(b) for b in sizes[floor <= factor * np.nanmin(floor)]) if finite else (),
         factor=factor,
         lr=rate,
         smoothness=smoothness,
         rests=rests,
-        status=_doubt(rests, len(steps)),
+        status=_doubt(rests, len(steps)) if finite else f"run {run.name!r}: at no size does the update descend.",
     )
-
-
-def hit_rate(predictions: Sequence[SweetSpot], sweeps: Sequence[Ladder], *, factor: float = 2.0) -> HitRate:
-    """Judge predictions by sweeps of the same trainings.
-
-    Args:
-        predictions: one for each task or learning rate.
-        sweeps: the gradient norm over the sizes, as ``micro_batch_bias(runs).sweeps[i].norm``, in the same order.
-        factor: how far apart the two best sizes may be.
-
-    Raises:
-        ValueError: if they are not as many.
-    """
-    if len(predictions) != len(sweeps):
-        raise ValueError(f"hit_rate takes a sweep for each prediction; got {len(predictions)} and {len(sweeps)}.")
-    pairs = [_agreement(prediction, swept, factor) for prediction, swept in zip(predictions, sweeps, strict=True)]
-    believed = [pair.hit for pair, each in zip(pairs, predictions, strict=True) if not each.status]
-    ranks = [pair.rank_correlation for pair in pairs if np.isfinite(pair.rank_correlation)]
-    return HitRate(
-        agreements=tuple(pairs),
-        rate=float(np.mean([pair.hit for pair in pairs])) if pairs else np.nan,
-        rank_correlation=float(np.mean(ranks)) if ranks else np.nan,
-        n=len(pairs),
-        n_believed=len(believed),
-        rate_believed=float(np.mean(believed)) if believed else np.nan,
-    )
-
-
-def _agreement(prediction: SweetSpot, swept: Ladder, factor: float) -> LadderAgreement:
-    sizes, at, at_swept = np.intersect1d(prediction.sizes, swept.sizes, return_indices=True)
-    means = swept.interval.mean[at_swept]
-    return ladder_agreement(sizes, prediction.floor[at], means, factor=factor)
 
 
 def frozen_sizes(columns: Sequence[str]) -> set[int]:
@@ -232,7 +182,8 @@ def _interval(moments: Floats, lr: float, smoothness: float) -> tuple[Floats, Fl
     p = moments.shape[1]
     if p < FEWEST:
         return (np.full(moments.shape[2], np.nan),) * 2
-    without = np.stack([_floor(np.delete(moments, probe, axis=1), lr, smoothness) for probe in range(p)])
+    alpha, squared, trace = (moments.sum(axis=1, keepdims=True) - moments) / (p - 1)
+    without = predicted_floor(alpha, np.sqrt(np.maximum(squared, 0.0)), trace, lr, smoothness)
     floor = _floor(moments, lr, smoothness)
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(without)
@@ -253,7 +204,8 @@ def _rest(name: str, values: Floats) -> Rest:
     change = means[1] - means[0]
     # Ends of each mean's interval, on the log scale; their errors add in squares.
     spread = [np.hypot(means[0] - np.log(ends[0][i]), means[1] - np.log(ends[1][i])) for i in (0, 1)]
-    return Rest(name, change, float(change - spread[0]), float(change + spread[1]), holds=abs(change) <= _REST)
+    low, high = float(change - spread[0]), float(change + spread[1])
+    return Rest(name, change, low, high, holds=max(abs(low), abs(high)) <= _REST)
 
 
 def _none() -> Series:
@@ -268,8 +220,8 @@ def _why_none(name: str, sizes: int, probes: int, curvatures: int, rate: float |
         )
     if not curvatures:
         return f"run {name!r} has no smoothness where it is looked for; record it with smoothness=gradlens.every(50)."
-    if rate is None:
-        return f"run {name!r} recorded no learning rate; give lr=."
+    if rate is None or not (math.isfinite(rate) and rate > 0):
+        return f"run {name!r} recorded no learning rate above 0; give lr=."
     return ""
 
 

@@ -26,6 +26,7 @@ OWN_KEYS: Final = frozenset({"lr", "seed", "micro_batch_size", "arm", "draggers"
 
 _NOTHING = np.empty(0, dtype=np.int64), np.empty(0)
 _FEW = 20
+_ROSE = 10  # times its early spread: a loss below zero that rose by more has diverged
 _LEARNED = 0.95  # of the first loss: a training that ends above it has learned nothing
 
 
@@ -36,7 +37,7 @@ class Training:
     Attributes:
         name: what people call it.
         arm: see the module.
-        micro_batch_size: b; the batch size for a plain run, whose update does not depend on b.
+        micro_batch_size: b; the batch size for a plain run, whose update does not depend on b; 0 where it is not known.
         batch_size: B, samples in a step.
         lr: learning rate, the first if it decays.
         decays: whether it ends below half of that.
@@ -77,7 +78,7 @@ def training(run: Run, metric: str = "test_accuracy", chance: float | None = Non
     steps, norms = found.get("full_grad_norm", _NOTHING)
     rates = found.get("lr", _NOTHING)[1]
     lr = rates[0] if len(rates) else _number(run.config.get("lr"))
-    size = int(_last(found, "batch_size") if "batch_size" in found else 0)
+    size = _count(_last(found, "batch_size"))
     b = _number(run.config.get("micro_batch_size"))
     if np.isnan(b):
         b = size / max(1.0, _last(found, "micro_batches")) if "micro_batches" in found else size
@@ -88,7 +89,7 @@ def training(run: Run, metric: str = "test_accuracy", chance: float | None = Non
     return Training(
         name=run.name,
         arm=arm,
-        micro_batch_size=size if arm in ("plain", "pruned") else int(b),
+        micro_batch_size=size if arm in ("plain", "pruned") else _count(b),
         batch_size=size,
         lr=float(lr),
         decays=bool(len(rates) and rates[-1] < 0.5 * rates[0]),
@@ -186,10 +187,27 @@ def _why_not(
     last = summarize(run, timed=False).final_loss if len(losses) >= _FEW else np.nan
     if len(losses) and not np.isfinite(losses[-1]):
         last = np.inf
-    return how_it_ended(norms, first, last, final, chance)
+    return how_it_ended(norms, first, last, final, chance, spread=early_spread(losses))
 
 
-def how_it_ended(norms: Floats, first: float, last: float, metric: float = np.nan, chance: float | None = None) -> str:
+def early_spread(losses: Floats) -> float:
+    """Standard deviation of the first losses, without their trend; NaN where there are too few.
+
+    >>> round(early_spread(-np.arange(30.0) + 0.5 * (-1.0) ** np.arange(30)), 2)
+    0.71
+    """
+    return float(np.std(np.diff(losses[:_FEW])) / np.sqrt(2)) if len(losses) >= _FEW else np.nan
+
+
+def how_it_ended(
+    norms: Floats,
+    first: float,
+    last: float,
+    metric: float = np.nan,
+    chance: float | None = None,
+    *,
+    spread: float = np.nan,
+) -> str:
     """Why a training must not be compared: it diverged, or learned nothing. A dead network has a small gradient.
 
     Args:
@@ -198,6 +216,8 @@ def how_it_ended(norms: Floats, first: float, last: float, metric: float = np.na
         last: the loss at its end.
         metric: the held-out metric at its end.
         chance: a metric that is not above this is chance; None judges by the loss alone.
+        spread: of the losses at its start. A loss that starts at zero or below has no ratio: it is judged by this, or
+            not at all where this is NaN.
 
     >>> norms = np.array([1.0, 0.5])
     >>> how_it_ended(norms, 2.3, 2.29), how_it_ended(norms, 2.3, 0.4)
@@ -205,9 +225,10 @@ def how_it_ended(norms: Floats, first: float, last: float, metric: float = np.na
     """
     if not np.isfinite(norms).all() or np.isinf(last):
         return "it diverged: a loss or a gradient norm is not finite."
-    if last > 2 * first:
+    worst, learned = (2 * first, _LEARNED * first) if first > 0 else (first + _ROSE * spread, first - spread)
+    if last > worst:
         return f"it diverged: the loss ends at {last:.3g}, from {first:.3g}."
-    if last > _LEARNED * first:
+    if last > learned:
         return f"it is at chance level: the loss ends at {last:.3g}, from {first:.3g}."
     if chance is not None and metric <= chance:
         return f"it is at chance level: the metric ends at {metric:.3g}, chance is {chance:.3g}."
@@ -217,6 +238,11 @@ def how_it_ended(norms: Floats, first: float, last: float, metric: float = np.na
 def _last(found: Mapping[str, tuple[NDArray[np.int64], Floats]], name: str) -> float:
     values = found.get(name, _NOTHING)[1]
     return float(values[-1]) if len(values) else np.nan
+
+
+def _count(value: float) -> int:
+    """A number of samples; 0 where it is none."""
+    return int(value) if np.isfinite(value) and value >= 1 else 0
 
 
 def _number(value: object) -> float:

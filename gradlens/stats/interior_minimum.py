@@ -2,6 +2,7 @@
 
 Each seed runs every size, so that sizes are compared by paired differences. The best size is chosen by the data that
 then judge it; intervals are therefore simultaneous over all pairs of sizes, which holds whichever pair is looked at.
+Differences that are the same in every seed tell nothing of seeds that were not run: copies of one run look so.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from gradlens.stats.mean_interval import FEWEST, MeanInterval, mean_interval, too_few
 
 Floats = NDArray[np.float64]
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,8 @@ class InteriorMinimum:
         sizes: (m,) ascending.
         best: the size with the least mean; 0 where there is none.
         excess: (m,) each size's value less the best one's, with simultaneous paired 95 % intervals; zero for the best.
-        ties: sizes that are not distinguishable from the best, which is among them.
+        ties: sizes that are not distinguishable from the best, which is among them; also those whose difference is the
+            same in every seed.
         interior: whether both ends are shown to be worse than the best.
         n: seeds.
         status: why there is no interior minimum; empty where there is one.
@@ -65,19 +68,22 @@ def interior_minimum(sizes: ArrayLike, values: ArrayLike) -> InteriorMinimum:
         return InteriorMinimum(b, 0, none, (), interior=False, n=n, status="no seed has every size.")
     at = int(np.argmin(y.mean(axis=1)))
     excess = mean_interval(y - y[at], comparisons=max(1, m * (m - 1) // 2))
-    tied = ~excess.above if n >= FEWEST else np.ones(m, dtype=np.bool_)
+    alike = excess.above & (excess.high - excess.low <= _ROUNDING * np.abs(y).max(axis=1))
+    tied = ~excess.above | alike if n >= FEWEST else np.ones(m, dtype=np.bool_)
     ties = tuple(int(size) for size in b[tied])
-    why = _why_none(b, at, excess, n)
+    why = _why_none(b, at, excess, alike, n)
     return InteriorMinimum(b, int(b[at]), excess, ties, interior=not why, n=n, status=why)
 
 
-def _why_none(b: NDArray[np.int64], at: int, excess: MeanInterval, n: int) -> str:
+def _why_none(b: NDArray[np.int64], at: int, excess: MeanInterval, alike: NDArray[np.bool_], n: int) -> str:
     if len(b) < 3:
         return f"not identified: an interior minimum takes three sizes; there are {len(b)}."
     if n < FEWEST:
         return f"not identified: {too_few(n)}"
     if at in (0, len(b) - 1):
         return f"no interior minimum: the best size, {b[at]}, is an end of those tried."
+    if alike[0] or alike[-1]:
+        return "not identified: the seeds do not differ."
     level = [int(b[end]) for end in (0, -1) if not excess.above[end]]
     if level:
         ends = " and ".join(map(str, level))

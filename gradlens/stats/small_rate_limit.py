@@ -4,6 +4,10 @@ r"""The floor of the gradient norm as the learning rate goes to zero, from floor
 
 to first order: noise adds to the squared norm in proportion to the learning rate, a constant bias does not. The line is
 fitted to each seed, with weights that make relative errors alike, and beta is the root of the mean intercept.
+
+The law is not taken for granted. The line through the two smallest rates must have the same intercept, by paired
+differences over seeds, and beta's interval covers that of either line. A power of the rate without any constant,
+:math:`y^2 = c\,\eta^p`, must be excluded: by squares that bend upwards on log axes, or hardly depend on the rate.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from gradlens.stats.mean_interval import FEWEST, mean_interval, too_few
 Floats = NDArray[np.float64]
 
 FEWEST_RATES = 3
-_BENT = 0.25  # how far, of beta, the two smallest rates may disagree with all
+_FLAT = 0.5  # a local exponent shown to be below this is of no noise: most of the smallest floor's square is constant
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,8 @@ class SmallRateLimit:
 
     Attributes:
         beta: the limit; 0 where the intercept is negative, NaN where nothing could be fitted.
-        low: lower end of its 95 % interval; NaN for fewer than three seeds.
+        low: lower end of its interval, which covers the 95 % intervals by all rates and by the two smallest; NaN for
+            fewer than three seeds.
         high: upper end.
         slope: c, by how much the squared norm grows with the learning rate.
         n: seeds.
@@ -62,33 +67,45 @@ def small_rate_limit(rates: ArrayLike, floors: ArrayLike) -> SmallRateLimit:
     if len(lr) < FEWEST_RATES or not n:
         why = f"not identified: the limit takes three learning rates and a seed at least; got {len(lr)} and {n}."
         return SmallRateLimit(math.nan, math.nan, math.nan, math.nan, n, why)
-    squares = y**2
+    order = np.argsort(lr)
+    lr, squares = lr[order], y[:, order] ** 2
     weights = squares.mean(axis=0) ** -2
     weights /= weights.sum()
     centre = weights @ lr
     slopes = squares @ (weights * (lr - centre)) / (weights @ (lr - centre) ** 2)
-    found = mean_interval(squares @ weights - slopes * centre)
-    beta, low, high = (_root(float(end)) for end in (found.mean, found.low, found.high))
-    nearer = _root(float(_two_smallest(lr, squares.mean(axis=0))))
-    return SmallRateLimit(beta, low, high, float(slopes.mean()), n, _why_not(beta, low, nearer, n))
+    intercepts = squares @ weights - slopes * centre
+    nearer = squares[:, 0] - lr[0] * (squares[:, 1] - squares[:, 0]) / (lr[1] - lr[0])
+    ends = mean_interval(np.stack([intercepts, nearer]))
+    low, high = (_root(float(end)) for end in (ends.low.min(), ends.high.max()))
+    status = _why_not(low, slopes, nearer, intercepts, _exponents(lr, squares))
+    return SmallRateLimit(_root(float(ends.mean[0])), low, high, float(slopes.mean()), n, status)
 
 
-def _two_smallest(lr: Floats, squares: Floats) -> float:
-    """Intercept of the line through the two smallest rates: another where the law does not hold up to the largest."""
-    first, second = np.argsort(lr)[:2]
-    slope = (squares[second] - squares[first]) / (lr[second] - lr[first])
-    return float(squares[first] - slope * lr[first])
+def _exponents(lr: Floats, squares: Floats) -> Floats:
+    """(2, n) of the squares as a power of the rate: between the two smallest rates, and between the two largest."""
+    found = np.diff(np.log(squares), axis=1) / np.diff(np.log(lr))
+    return found[:, [0, -1]].T
 
 
 def _root(square: float) -> float:
     return math.sqrt(max(square, 0.0)) if not math.isnan(square) else math.nan
 
 
-def _why_not(beta: float, low: float, nearer: float, n: int) -> str:
+def _why_not(low: float, slopes: Floats, nearer: Floats, intercepts: Floats, exponents: Floats) -> str:
+    n = len(slopes)
     if n < FEWEST:
         return f"not identified: {too_few(n)}"
+    # Floors that are alike but for rounding neither fall nor bend.
+    least = 1e-12 * float(np.abs(intercepts).mean())
+    slope, bend = (mean_interval(np.where(np.abs(x) > least, x, 0.0)) for x in (slopes, nearer - intercepts))
+    if slope.below:
+        return "not identified: the floor falls as the rate grows."
+    if bend.below or bend.above:
+        alone = _root(float(nearer.mean()))
+        return f"not identified: the squares are on no line; the two smallest rates alone give {alone:.3g}."
     if not low > 0:
         return "not identified: the interval touches zero."
-    if abs(nearer - beta) > _BENT * beta:
-        return f"not identified: the squares are on no line; the two smallest rates alone give {nearer:.3g}."
+    if not (mean_interval(exponents[1] - exponents[0]).above or mean_interval(exponents[0]).high < _FLAT):
+        power = float(exponents[0].mean())
+        return f"not identified: the squares may be a power of the rate, about {power:.2g}, without a constant."
     return ""

@@ -2,8 +2,9 @@ r"""Whether a curve has come to rest: the change from the third to the last quar
 
 .. math:: \Delta = \log \overline{y}_{(3T/4,\,T]} - \log \overline{y}_{(T/2,\,3T/4]}
 
-for each seed, with a t interval over seeds. A curve is called stationary only where the whole interval is small: a wide
-one shows nothing.
+for each seed, with a t interval over seeds. A curve is called stationary only where the whole interval is small, since
+a wide one shows nothing, and where it is not shown to move by more than a little: a power law T^-.3 changes by a tenth
+only. A fall slower than T^-.06 passes for rest.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ from gradlens.stats.mean_interval import FEWEST, mean_interval, too_few
 
 Floats = NDArray[np.float64]
 
-TOLERANCE = 0.25
-"""Largest change of the logarithm that still counts as rest."""
+TOLERANCE = 0.1
+"""Largest change of the logarithm that the interval may leave open."""
+
+DRIFT = 0.02
+"""Largest change that still counts as rest where a change is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class Stationarity:
         change: mean over seeds of the change of the logarithm.
         low: lower end of its 95 % interval; NaN for fewer than three seeds.
         high: upper end.
-        stationary: whether the interval lies within the tolerance.
+        stationary: whether the interval lies within the tolerance, and no change of more than ``DRIFT`` is shown.
         falls: whether the tail is shown to fall.
         n: seeds.
         status: empty where stationary, otherwise a sentence.
@@ -51,7 +55,7 @@ def stationarity(steps: ArrayLike, values: ArrayLike, *, tolerance: float = TOLE
     Args:
         steps: (m,) ascending, counted from the start of the training.
         values: (n, m) positive; a row is one seed.
-        tolerance: largest change of the natural logarithm that counts as rest.
+        tolerance: largest change of the natural logarithm that the interval may leave open.
 
     >>> t = np.arange(100.0)
     >>> seeds = 1 + 0.01 * np.random.default_rng(0).standard_normal((5, 100))
@@ -62,7 +66,8 @@ def stationarity(steps: ArrayLike, values: ArrayLike, *, tolerance: float = TOLE
     with np.errstate(divide="ignore", invalid="ignore"):
         found = mean_interval(np.log(quarters[1]) - np.log(quarters[0]))
     change, low, high, n = float(found.mean), float(found.low), float(found.high), int(found.n)
-    rest = max(abs(low), abs(high)) <= tolerance if n >= FEWEST else False
+    shown = low > 0 or high < 0
+    rest = n >= FEWEST and max(abs(low), abs(high)) <= tolerance and not (shown and abs(change) > DRIFT)
     return Stationarity(change, low, high, rest, high < 0, n, "" if rest else _why_not(change, low, high, n))
 
 

@@ -20,7 +20,7 @@ from gradlens import analysis, figures
 HERE = Path(__file__).parent
 SIZES = [1, 2, 4, 8, 16, 32, 64]
 SEEDS = tuple(range(10))
-STEPS, DECAY = 8000, 100
+STEPS, DECAY = 8000, 400
 RATES = (0.1, 0.3, 1.0)
 RECORDED = [(64, lr, 0.0, (0,)) for lr in (0.1, 0.3, 1.0)]  # b, learning rate, decay, seeds
 
@@ -103,7 +103,7 @@ def main(*, record=False):
                 own_train().train(HERE / "runs", b, lr, decay, seed, 2000)
     runs = gradlens.open_runs(HERE / "runs") if (HERE / "runs").is_dir() else ()
     found = answer()
-    figures.save(figures.micro_batch_bias(found, lr=1.0), HERE / "figures" / "convex", formats=("pdf", "png"))
+    figures.save(figures.micro_batch_bias(found, lr=RATES[0]), HERE / "figures" / "convex", formats=("pdf", "png"))
     (HERE / "results.md").write_text(results(found, runs))
 
 

@@ -16,7 +16,7 @@ import gradlens
 from gradlens import clipping
 
 BATCH, TRAINING, CLASSES = 64, 1437, 10
-PENALTY = 1e-3
+PENALTY = 1e-2
 
 
 def digits():

@@ -95,6 +95,7 @@ def predictions(pairs):
     if judged:
         found = analysis.hit_rate(*zip(*judged, strict=True))
         yield ""
-        yield f"Hit rate (best b within a factor 2 of the swept one): {found.rate:.2f} of {found.n}; among the"
-        yield f"{found.n_believed} whose run was at rest {found.rate_believed:.2f}. Mean rank correlation"
-        yield f"{found.rank_correlation:.2f}."
+        yield f"Best b within a factor 2 of the swept one: {found.hits} of {found.n}, exact 95 % binomial interval"
+        yield f"of the rate {found.low:.2f} to {found.high:.2f}; b = {found.constant}, the best constant guess in"
+        yield f"hindsight, would hit {found.constant_hits}. Of the {found.n_believed} whose run was at rest"
+        yield f"{found.rate_believed * found.n_believed:.0f} hit. Mean rank correlation {found.rank_correlation:.2f}."

@@ -62,6 +62,18 @@ def test_a_predicate_is_as_good_as_a_domain(run: Run) -> None:
     assert analysis.dragger_profile(run).detections == ()
 
 
+def test_a_domain_may_have_the_name_of_all(write_layers: Write) -> None:
+    def named(step: int) -> Mapping[str, Any]:
+        return {**planted(step), "domain": ["clean", "all micro-batches", "clean", None]}
+
+    found = analysis.dragger_profile(
+        write_layers({}, loss=[1.0] * 20, micro_batches=named), "all micro-batches", tries=9
+    )
+    assert found.domains == ("all micro-batches", "all micro-batches", "clean")
+    assert found.count.sum(axis=1).tolist() == [80, 20, 40]
+    assert (found.n, found.known_count) == (80, 20)
+
+
 def test_rows_are_means_by_domain_and_stretch(run: Run) -> None:
     found = analysis.dragger_profile(run)
     table = run.micro_batches()

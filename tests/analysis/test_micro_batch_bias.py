@@ -10,7 +10,7 @@ import pytest
 from gradlens import clipping
 from gradlens.analysis import micro_batch_bias
 from gradlens.analysis.micro_batch_bias import MicroBatchBias
-from gradlens.analysis.trainings import Training, how_it_ended, of_one_task, training
+from gradlens.analysis.trainings import Training, early_spread, how_it_ended, of_one_task, training
 from gradlens.store import Run
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -204,6 +204,67 @@ def test_runs_are_read_by_clip_rule_config_and_columns(write_run: WriteRun, tmp_
     )
     assert len(none.excluded) == 1
     assert of_one_task([]) == ""
+
+
+def test_routes_that_exclude_each_other_identify_nothing() -> None:
+    rates = [each for lr in (0.1, 0.3, 1.0) for each in planted(lr, sizes=(4, 64), bias=0.3)]
+    other = planted(1.0, sizes=(4,), bias=0.5, decays=True, noise=0.02)
+    same = planted(1.0, sizes=(64,), bias=0.0, decays=True, noise=0.02)
+    found = micro_batch_bias(rates + other + same, can_memorise=False)
+    said = {(each.micro_batch_size, each.route): each.status for each in found.biases}
+    assert said[4, "decaying learning rate"] == "not identified: the routes disagree."
+    assert said[4, "several learning rates"] == "not identified: the routes disagree."
+    assert said[64, "decaying learning rate"] == said[64, "several learning rates"] == ""  # sqrt(.1) and .3 do not
+
+
+def test_a_second_run_of_the_same_is_named_and_the_first_counts() -> None:
+    trainings = planted(seeds=3)
+    again = replace(trainings[0], name="again", grad_norm=9 * trainings[0].grad_norm)
+    found = micro_batch_bias([*trainings, again])
+    assert found.excluded == (f"again: {trainings[0].name} has its arm, size, rate and seed, and counts instead.",)
+    assert (found.sweeps[0].norm.values == micro_batch_bias(trainings).sweeps[0].norm.values).all()
+
+
+def test_a_run_without_a_rate_or_a_size_has_no_place() -> None:
+    trainings = planted(seeds=3)
+    for lr in (np.nan, np.inf, 0.0):
+        lost = micro_batch_bias([*trainings, *(replace(each, lr=lr, name="lost") for each in trainings[:2])])
+        assert len(lost.sweeps) == 1
+        assert lost.excluded[0] == (
+            f"lost: its learning rate is {lr:g}: record lr, or put it into the config, finite and above 0."
+        )
+    sizeless = micro_batch_bias([*trainings, replace(trainings[0], micro_batch_size=0, name="lost")])
+    assert 0 not in sizeless.sweeps[0].norm.sizes
+    assert sizeless.excluded[0].startswith("lost: its micro-batch size is not known")
+
+
+@pytest.mark.parametrize("size", [float("inf"), 0, -4])
+def test_a_config_whose_size_is_none(size: float, write_run: WriteRun) -> None:
+    rule = clipping.micro_batch().spec()
+    norms = {"full_grad_norm": np.ones(30), "batch_size": np.array([64.0] * 29 + [np.nan])}
+    run = write_run(steps=30, config={"seed": 0, "lr": 0.1, "micro_batch_size": size}, clip=rule, **norms)
+    assert training(run).micro_batch_size == 0
+    assert "its micro-batch size is not known" in micro_batch_bias([run]).excluded[0]
+
+
+def test_a_loss_below_zero_is_judged_by_its_spread_not_by_ratios() -> None:
+    """A log-likelihood: -10 to -15 is learning; ratios would call it chance or divergence."""
+    fine = np.ones(3)
+    assert how_it_ended(fine, -10.0, -15.0, spread=0.1) == how_it_ended(fine, -10.0, -15.0) == ""
+    assert how_it_ended(fine, -10.0, -10.01, spread=0.1).startswith("it is at chance level: the loss ends at -10, ")
+    assert how_it_ended(fine, -10.0, -8.0, spread=0.1) == "it diverged: the loss ends at -8, from -10."
+    assert how_it_ended(fine, 0.5, -3.0) == how_it_ended(fine, 0.0, -3.0, spread=0.1) == ""
+    losses = -10 - np.arange(40.0) / 8 + 0.1 * np.random.default_rng(0).standard_normal(40)
+    assert early_spread(losses) == pytest.approx(0.1, rel=0.3)
+    assert np.isnan(early_spread(losses[:5]))
+
+
+def test_the_common_level_of_losses_below_zero_is_reached_by_all() -> None:
+    trainings = [replace(each, loss=each.loss - 5) for each in planted(seeds=3)]
+    (sweep,) = micro_batch_bias(trainings).sweeps
+    assert sweep.level > max(each.loss.min() for each in trainings)
+    assert sweep.speed is not None
+    assert np.isfinite(sweep.speed.values).all()
 
 
 def test_a_run_that_ended_early_is_left_out() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from gradlens.analysis import hit_rate, predict_sweet_spot
 from gradlens.analysis.ladders import ladder, tail_mean
+from gradlens.analysis.sweet_spot import _interval
 from gradlens.analysis.trainings import Training
 from gradlens.stats.micro_batch_estimator import predicted_floor
 from gradlens.store import Run
@@ -65,6 +66,41 @@ def test_a_loss_that_falls_is_said(write_run: WriteRun) -> None:
     assert found.rests[0].low < -0.5 < found.rests[0].high  # a quarter of 2, from half to half of the last half
 
 
+def test_rest_holds_on_the_whole_interval(write_run: WriteRun) -> None:
+    """A loss with a slow wave: the halves' means agree within a fifth, their interval does not."""
+    found = 0
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        values = columns(seed=seed)
+        values["loss"] = np.abs(1 + np.cumsum(0.08 * rng.standard_normal(STEPS))) + 0.1
+        rest = predict_sweet_spot(write_run(steps=STEPS, **values)).rests[0]
+        assert not (rest.holds and (rest.low < -0.2 or rest.high > 0.2))
+        found += abs(rest.change) <= 0.2 and not rest.holds
+    assert found
+
+
+def test_the_jackknife_leaves_out_one_probe_at_a_time() -> None:
+    """The fast path against the slow twin, and in time that does not grow with the square of the probes."""
+    moments = np.random.default_rng(0).uniform(0.5, 1.5, (3, 40, 4))
+    low, high = _interval(moments, LR, L)
+    alone = [np.delete(moments, probe, axis=1).mean(axis=1) for probe in range(40)]
+    logs = np.log([predicted_floor(alpha, np.sqrt(squared), trace, LR, L) for alpha, squared, trace in alone])
+    error = np.sqrt(39 / 40 * ((logs - logs.mean(axis=0)) ** 2).sum(axis=0))
+    assert np.log(high / low) == pytest.approx(2 * 1.96 * error)
+
+
+def test_no_size_descends(write_run: WriteRun) -> None:
+    values = columns()
+    for b in SIZES:
+        values[f"micro_batch_alpha[{b}]"] = np.full(STEPS, -0.1)
+    found = predict_sweet_spot(write_run(steps=STEPS, **values))
+    assert (found.best, found.near) == (0, ())
+    assert found.status == "run 'run': at no size does the update descend."
+    for lr in (-1.0, 0.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match=r"^expected a learning rate that is finite and above 0; got"):
+            predict_sweet_spot(write_run(steps=5), lr=lr)
+
+
 def test_a_size_that_does_not_descend_has_no_floor(write_run: WriteRun) -> None:
     values = columns()
     values["micro_batch_alpha[1]"] = np.full(STEPS, -0.1)
@@ -108,7 +144,12 @@ def test_predictions_are_judged_by_sweeps(write_run: WriteRun) -> None:
     found = hit_rate([good, bad], [sweep, sweep])
     assert [each.hit for each in found.agreements] == [True, bad.best in (2, 4, 8)]
     assert (found.n, found.n_believed, found.rate_believed) == (2, 1, 1.0)
+    assert (found.constant, found.constant_hits) == (2, 2)  # within a factor of two of the swept 4
     assert found.agreements[0].rank_correlation > 0.7
     assert np.isnan(hit_rate([], []).rate)
+    both = hit_rate([good, good], [sweep, sweep])
+    assert (both.hits, both.high) == (2, 1.0)
+    assert both.low == pytest.approx(0.025**0.5)  # Clopper and Pearson, two of two
+    assert np.isnan(hit_rate([], []).low)
     with pytest.raises(ValueError, match=r"^hit_rate takes a sweep for each prediction; got 1 and 0\.$"):
         hit_rate([good], [])

@@ -50,7 +50,7 @@ def test_for_people_and_for_machines(root: Path, question: str, capsys: pytest.C
             "draw it with",
         ),
         "strategies": ("no clipping", "micro-batch clipping, b = 4", "paired by seed", "one learning rate only"),
-        "sweet-spot": ("b 64: best b = 4", "predicted norm", "95 % interval"),
+        "sweet-spot": ("b 64: best b = 4", "predicted norm", "probes' error, 95 %", "is not known"),
     }[question]:
         assert words in " ".join(printed.out.split())
     assert main(["analyze", question, str(root), "--json"]) == 0
@@ -75,6 +75,12 @@ def test_no_answer_is_a_line_and_exit_code_1(
     assert "gradlens: " in capsys.readouterr().err
     assert main(["analyze", question, str(tmp_path / "one"), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["problems"]
+
+
+@pytest.mark.parametrize("rate", ["-1", "nan", "0", "inf"])
+def test_no_sweet_spot_at_a_rate_that_is_none(root: Path, rate: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyze", "sweet-spot", str(root), "--lr", rate]) == 2
+    assert "expected a learning rate that is finite and above 0; got " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["micro_batch_bias", "strategy_comparison"])

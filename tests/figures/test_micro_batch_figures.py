@@ -1,5 +1,7 @@
 """The micro-batch and strategy figures show what the results say, no more."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -66,6 +68,22 @@ def test_a_floor_is_titled_so_and_biases_are_drawn_with_what_is_not_identified()
     assert "A constant bias is identified at b = 1, 4, 64." in figure.caption
     with pytest.raises(ValueError, match=r"^there is no sweep at learning rate 7; there are 0\.1, 0\.3, 0\.5\.$"):
         figures.micro_batch_bias(micro_batch_bias(trainings), lr=7)
+
+
+def test_the_rate_with_the_best_metric_is_shown_whichever_way_it_is_better() -> None:
+    def errors(lr: float, error: float) -> list[Training]:
+        return [replace(each, metric=error + each.metric / 1000) for each in sweep(lr)]
+
+    found = micro_batch_bias(errors(0.1, 0.02) + errors(1.0, 0.9), metric="error", larger_is_better=False)
+    assert figures.micro_batch_bias(found).caption.startswith("Micro-batch clipping at lr 0.1,")
+    found = micro_batch_bias(errors(0.1, 0.02) + errors(1.0, 0.9))
+    assert figures.micro_batch_bias(found).caption.startswith("Micro-batch clipping at lr 1,")
+
+
+def test_the_control_is_explained_only_where_it_is_drawn() -> None:
+    pruned = [replace(each, arm="pruned", micro_batch_size=64) for each in sweep() if each.micro_batch_size == 64]
+    assert "The control has" not in figures.micro_batch_bias(micro_batch_bias(sweep() + pruned)).caption
+    assert "The control has" in figures.micro_batch_bias(micro_batch_bias(sweep() + sweep(arm="control"))).caption
 
 
 @pytest.mark.parametrize("seeds", [1, 4])

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
 from gradlens.stats.interior_minimum import interior_minimum
 from gradlens.stats.ladder_agreement import ladder_agreement
+from gradlens.stats.mean_interval import mean_interval
 from gradlens.stats.small_rate_limit import small_rate_limit
 from gradlens.stats.stationarity import stationarity
 from gradlens.stats.tail_fit import tail_fit
@@ -109,7 +111,7 @@ def test_the_limit_of_small_rates() -> None:
     with_bias = [small_rate_limit(rates, floors(0.1)) for _ in range(200)]
     without = [small_rate_limit(rates, floors(0.0)) for _ in range(200)]
     assert np.mean([fit.low <= 0.1 <= fit.high for fit in with_bias]) > 0.9
-    assert np.mean([fit.status == "" for fit in with_bias]) > 0.95
+    assert np.mean([fit.status == "" for fit in with_bias]) > 0.9
     assert np.mean([fit.status == "" for fit in without]) < 0.07
     assert np.mean([fit.slope for fit in with_bias]) == pytest.approx(0.04, rel=0.05)
     assert small_rate_limit(rates[:2], floors(0.1)[:, :2]).status == (
@@ -121,7 +123,7 @@ def test_the_limit_of_small_rates() -> None:
 def test_rest_is_shown_or_not_claimed() -> None:
     t = np.arange(0, 2000, 20.0)
     still = stationarity(t, noisy(np.ones(100), 10, 0.3, 0))
-    assert (still.stationary, still.status) == (True, "")
+    assert still.status.startswith("not shown to be stationary: over the last quarter of the time it may change by ")
     falling = stationarity(t, noisy(1 / (1 + t), 10, 0.3, 0))
     assert falling.falls
     assert falling.status.startswith("not stationary: over the last quarter of the time it falls by ")
@@ -129,6 +131,57 @@ def test_rest_is_shown_or_not_claimed() -> None:
     assert loud.status.startswith("not shown to be stationary: over the last quarter of the time it may change by ")
     assert stationarity(t, np.ones((2, 100))).status.startswith("not shown to be stationary: 2 seeds support no")
     assert stationarity([], np.empty((0, 0))).status.startswith("not shown to be stationary: 0 seeds")
+
+
+def autoregressive(n: int, m: int, phi: float, noise: float, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.exp(noise * lfilter([np.sqrt(1 - phi**2)], [1, -phi], rng.standard_normal((n, m + 100)))[:, 100:])
+
+
+@pytest.mark.parametrize(("phi", "noise"), [(0.0, 0.01), (0.0, 0.1), (0.6, 0.1)])
+def test_a_power_law_is_not_at_rest_and_a_floor_is(phi: float, noise: float) -> None:
+    """Ten seeds, 80 points, white and autoregressive noise: T^-.3 changes by a tenth over the last quarter."""
+    curves = [autoregressive(10, len(T), phi, noise, seed) for seed in range(40)]
+    for exponent in (0.3, 0.5, 0.7):
+        assert not any(stationarity(T, T**-exponent * each).stationary for each in curves)
+    assert np.mean([stationarity(T, each).stationary for each in curves]) > 0.85
+
+
+def test_a_limit_is_not_identified_where_its_law_is_broken() -> None:
+    """Ten seeds: floors that fall as the rate grows; powers of the rate, and a bent law, all without a constant."""
+    rates, rng = np.array([0.1, 0.3, 1.0]), np.random.default_rng(3)
+
+    def identified(squares: np.ndarray, noise: float, tries: int = 100) -> float:
+        floors = np.sqrt(squares) * (1 + noise * rng.standard_normal((tries, 10, 3)))
+        return float(np.mean([small_rate_limit(rates, each).status == "" for each in floors]))
+
+    falling = np.array([0.089, 0.080, 0.076]) * (1 + 0.01 * rng.standard_normal((10, 3)))
+    assert small_rate_limit(rates, falling).status == "not identified: the floor falls as the rate grows."
+    for noise in (0.01, 0.03, 0.1):
+        for power in (1.0, 0.95, 0.9, 0.8, 0.7):
+            assert identified(0.05 * rates**power, noise) <= 0.08
+        assert identified(0.05 * rates / (1 + rates), noise) <= 0.05
+    assert identified(0.1**2 + 0.05 * rates, 0.03) > 0.85
+    alike = np.tile([[0.2], [0.21], [0.22]], 3)  # the same at each rate, but for rounding
+    assert small_rate_limit(rates, alike).status == ""
+
+
+def test_the_limits_interval_covers_both_lines() -> None:
+    """The two smallest rates alone know less than all: the interval is theirs at least."""
+    rates, rng = np.array([0.1, 0.3, 1.0]), np.random.default_rng(4)
+    floors = np.sqrt(0.1**2 + 0.05 * rates) * (1 + 0.03 * rng.standard_normal((10, 3)))
+    squares = floors[:, :2] ** 2
+    two = mean_interval(squares[:, 0] - 0.1 * (squares[:, 1] - squares[:, 0]) / 0.2)
+    found = small_rate_limit(rates, floors)
+    assert found.low <= np.sqrt(two.low) + 1e-12
+    assert found.high >= np.sqrt(two.high) - 1e-12
+    assert small_rate_limit(rates[::-1], floors[:, ::-1]) == found
+
+
+def test_seeds_that_do_not_differ_show_nothing() -> None:
+    copies = interior_minimum([1, 8, 64], np.array([[0.5] * 3, [0.48] * 3, [0.5] * 3]) + np.array([0.0, 0.1, 0.2]))
+    assert (copies.interior, copies.ties) == (False, (1, 8, 64))
+    assert copies.status == "not identified: the seeds do not differ."
 
 
 def test_agreement_of_a_prediction() -> None:

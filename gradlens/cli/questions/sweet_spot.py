@@ -42,6 +42,7 @@ def run(given: argparse.Namespace) -> int:
                 answer.sizes, answer.floor, answer.low, answer.high, answer.bias_part, strict=True
             )
         ]
-        print_table(("b", "predicted norm", "95 % interval", "of which bias"), rows, right=range(4))
+        print_table(("b", "predicted norm", "probes' error, 95 %", "of which bias"), rows, right=range(4))
+        print("The probes' error is that of resampling them; how far a swept norm would be is not known.")
         print(f"{answer.status or 'At rest, as the prediction presumes.'}\n")
     return 1 if problems else 0

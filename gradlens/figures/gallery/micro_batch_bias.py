@@ -72,7 +72,8 @@ def _chosen(result: MicroBatchBias, lr: float | None) -> RateSweep:
 def _best(metric: Ladder | None) -> float:
     if metric is None or not np.isfinite(metric.interval.mean).any():
         return -np.inf
-    return float(np.nanmax(metric.interval.mean))
+    sign = 1 if metric.larger_is_better else -1
+    return float(np.nanmax(sign * metric.interval.mean))
 
 
 def _norm(sweep: RateSweep, effects: Sequence[PruningEffect], prediction: SweetSpot | None, at: str) -> Panel:
@@ -211,14 +212,15 @@ def _caption(
         ties = ", ".join(map(str, best.ties))
         said.append(f"{sweep.metric.quantity} is best at b = {best.best} (not distinguishable: {ties}).")
         said.append(_sentence(sweep.metric.status or "It is an interior maximum."))
-    found = [str(each.micro_batch_size) for each in result.biases if not each.status]
+    found = list(map(str, sorted({each.micro_batch_size for each in result.biases if not each.status})))
     said.append(
         f"A constant bias is identified at b = {', '.join(found)}." if found else "No constant bias is identified."
     )
     if prediction is not None:
         doubt = f" {_sentence(prediction.status)}" if prediction.status else ""
-        said.append(f"Dashed: predicted from the run {prediction.run!r} alone, best b = {prediction.best}.{doubt}")
-    if effects:
+        said.append(f"Dashed: predicted from the run {prediction.run!r} alone, best b = {prediction.best}; how far its")
+        said.append(f"norms are off is not known.{doubt}")
+    if any(each.versus == "control" for each in effects):
         said.append("The control has the same step length at every step, without clipping any micro-batch.")
     said += [_sentence(each) for each in result.doubts]
     return " ".join(said)
