@@ -43,6 +43,7 @@ def summarize(run: Run) -> Summary:
     step, time, overhead, nonfinite, loss, moves, clipped = (found.get(name, _NOTHING)[1] for name in names)
     settled = moves[len(moves) // 20 :]
     settled = settled[np.isfinite(settled)]
+    settled = settled / max(1.0, settled.max(initial=0.0))  # squares beyond 1e154 would overflow
     between = np.diff(time) if len(overhead) else _NOTHING[1]
     seconds = float(time[-1] - time[0]) if len(time) else np.nan
     return Summary(
@@ -73,4 +74,5 @@ def relative(summary: Summary, baseline: Summary) -> Summary:
 
 
 def _mean(values: Floats) -> float:
-    return float(values.mean()) if len(values) else np.nan
+    with np.errstate(over="ignore", invalid="ignore"):  # the sum of numbers near the largest there is: infinite
+        return float(values.mean()) if len(values) else np.nan

@@ -94,8 +94,10 @@ def thresholds(run: Run, rule: ClipRule) -> Thresholds:
     """
     steps, norms = recorded_norms(run)
     lr = _rates(run, steps)
-    result = replay(rule, norms, lr=lr if len(lr) and np.isfinite(lr).all() else None)
-    finite = np.isfinite(norms)
+    # A negative norm is none: the status says so, and the rule sees it as it sees NaN.
+    replayed = np.where(norms < 0, np.nan, norms)
+    result = replay(rule, replayed, lr=lr if len(lr) and np.isfinite(lr).all() else None)
+    finite = np.isfinite(replayed)
     effective = lr * result.coefficients
     n = len(steps)
     return Thresholds(
@@ -114,7 +116,7 @@ def thresholds(run: Run, rule: ClipRule) -> Thresholds:
         warnings=one_phase(norms, result.clipped),
         nonfinite=result.nonfinite,
         n=n,
-        status="" if n else no_norms(run),
+        status=unusable(run, norms),
         note=COUNTERFACTUAL + gaps(steps),
     )
 
@@ -129,6 +131,23 @@ def recorded_norms(run: Run) -> tuple[Steps, Floats]:
 def no_norms(run: Run) -> str:
     """Why a run has no answer without norms."""
     return f"run {run.name!r} has no gradient norms; record them with norms=gradlens.every(1)."
+
+
+def unusable(run: Run, norms: Floats) -> str:
+    """Why recorded norms give no answer; empty where they do."""
+    if not len(norms):
+        return no_norms(run)
+    negative = int((norms < 0).sum())
+    if negative:
+        return (
+            f"run {run.name!r} has {negative:,} negative values of grad_norm among {len(norms):,}: those are no norms. "
+            "Was something else logged under that name?"
+        )
+    if not np.isfinite(norms).any():
+        return (
+            f"none of the {len(norms):,} gradient norms of run {run.name!r} is finite; see gradlens analyze stability."
+        )
+    return ""
 
 
 def gaps(steps: Steps) -> str:

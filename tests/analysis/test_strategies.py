@@ -23,7 +23,8 @@ def losses(end: float, seed: int = 0) -> np.ndarray:
 
 def write(write_run: WriteRun, clip: Any, lr: float, seed: int, accuracy: float, end: float = 0.5, **more: Any) -> Run:
     columns: dict[str, Any] = {
-        "lr": np.full(STEPS, lr), "loss": losses(end, seed + 10 * (clip is not None)), "test_accuracy": np.linspace(0.1, accuracy, STEPS),
+        "lr": np.full(STEPS, lr), "loss": losses(end, seed + 10 * (clip is not None)),
+        "test_accuracy": np.linspace(0.1, accuracy, STEPS),
         "batch_size": np.full(STEPS, 32), "micro_batches": np.full(STEPS, 1),
     } | more  # fmt: skip
     config = {"seed": seed, "lr": lr, "task": "digits"}
@@ -157,8 +158,8 @@ def test_equal_differences_have_no_interval(write_run: WriteRun) -> None:
     ("more", "why"),
     [
         ({"loss": np.append(losses(0.5)[:-1], np.nan)}, "it diverged: a loss or a gradient norm is not finite."),
-        ({"lr": np.full(STEPS, np.nan), "config": {"seed": 0}}, "it has no learning rate, recorded or as a number in its "
-         "config."),
+        ({"lr": np.full(STEPS, np.nan), "config": {"seed": 0}}, "it has no learning rate, recorded or as a number in "
+         "its config."),
     ],
 )  # fmt: skip
 def test_without_a_run_that_counts_there_is_no_answer(write_run: WriteRun, more: Any, why: str) -> None:
