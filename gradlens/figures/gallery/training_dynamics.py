@@ -193,7 +193,7 @@ def _log(values: Floats) -> Floats:
 
 
 def _r(value: float, interval: tuple[float, float]) -> str:
-    return f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]"
+    return f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]" if np.isfinite(value) else "not defined"
 
 
 def _estimator(answer: NormSmoothness) -> str:
