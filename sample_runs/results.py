@@ -18,7 +18,8 @@ ROOT = Path(__file__).parent
 COLUMNS = {"claim": "claim", "paper": "paper", "ours": "here", "same": "same?", "why": "why"}
 NOTE = (
     "Each paper's claims beside what the recorded runs of the samples say. Every number is a recipe's, from its runs; "
-    "none is typed. A claim that does not reproduce is reported as such."
+    "none is typed. A claim that does not reproduce is reported as such. *Yes* asks for a 95 % interval that leaves "
+    "out zero, over the seeds or of every pair of runs; where all seeds agree without one it is *same sign, not shown*."
 )
 
 

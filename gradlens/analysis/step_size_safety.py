@@ -19,6 +19,7 @@ from gradlens.analysis.alignment import NOTHING, Series, at_steps
 from gradlens.analysis.norm_smoothness import PHASES
 from gradlens.schema import CONSECUTIVE, SAME_BATCH
 from gradlens.stats import block_length, bootstrap_interval, stability_limit
+from gradlens.stats.bootstrap import few_blocks
 from gradlens.store import Run
 
 Floats = NDArray[np.float64]
@@ -30,7 +31,8 @@ class StepSizeSafety:
 
     Attributes:
         steps: (n,) steps at which smoothness was measured.
-        product: (n,) learning rate times clip coefficient times smoothness, without unit.
+        product: (n,) learning rate times clip coefficient times smoothness, without unit; infinite where the smoothness
+            was, which is above any limit, and 0 where it was.
         limit: above which a step overshoots on a quadratic; NaN where there is no such line.
         limit_label: the limit in words, as in ``2(1 + β)``.
         optimizer: the optimizer, as in ``SGD, momentum 0.9``.
@@ -75,13 +77,17 @@ def step_size_safety(run: Run, *, tries: int = 999) -> StepSizeSafety:
     rate, differ = _rate([found[name] for name in rates], steps)
     coefficient = at_steps(found["clip_coef"], steps) if "clip_coef" in found else np.ones(len(steps))
     limit, label, no_line, factor = _limit(run)
-    product = factor * rate * coefficient * smoothness
-    kept = np.isfinite(product) & (product > 0)
+    with np.errstate(over="ignore", invalid="ignore"):  # an infinite smoothness times 0 is not known
+        product = factor * rate * coefficient * smoothness
+    kept = ~np.isnan(product)
+    missing, probes = int((~kept).sum()), len(product)
     steps, product = steps[kept], product[kept]
-    status = "" if len(steps) else _why_none(run, found)
+    status = "" if (product > 0).any() else _why_none(run, found)
     above = product > limit
     judged = math.isfinite(limit) and len(steps) > 0
     share = float(above.mean()) if judged else math.nan
+    interval, few = _interval(above, tries) if judged and 0 < share < 1 else ((math.nan, math.nan), "")
+    caveats = _caveats(run, differ=differ, several_coefficients="clip_coef_mean" in run.columns)
     return StepSizeSafety(
         steps=steps,
         product=product,
@@ -89,11 +95,11 @@ def step_size_safety(run: Run, *, tries: int = 999) -> StepSizeSafety:
         limit_label=label,
         optimizer=_name(run),
         above=share,
-        above_interval=_interval(above, tries) if judged and 0 < share < 1 else (math.nan, math.nan),
+        above_interval=interval,
         above_by_phase=_by_phase(above) if judged else (math.nan,) * len(PHASES),
         n=len(steps),
         no_line=no_line,
-        caveats=_caveats(run, differ=differ, several_coefficients="clip_coef_mean" in run.columns),
+        caveats=(*caveats, *_doubtful_share(product, missing, probes, few)),
         status=status,
     )
 
@@ -149,9 +155,11 @@ def _name(run: Run) -> str:
     return f"{name}, momentum {momentum:g}{kind}" if momentum else name
 
 
-def _interval(above: NDArray[np.bool_], tries: int) -> tuple[float, float]:
+def _interval(above: NDArray[np.bool_], tries: int) -> tuple[tuple[float, float], str]:
+    """The interval of a share, and what is said where it rests on few blocks."""
     values = above.astype(np.float64)
-    return bootstrap_interval(lambda x: x.mean(-1), values, block=block_length(values), tries=tries)
+    block = block_length(values)
+    return bootstrap_interval(lambda x: x.mean(-1), values, block=block, tries=tries), few_blocks(len(values), block)
 
 
 def _by_phase(above: NDArray[np.bool_]) -> tuple[float, ...]:
@@ -168,6 +176,24 @@ def _caveats(run: Run, *, differ: bool, several_coefficients: bool) -> tuple[str
         caveats.append("The clip has several coefficients a step; the norm after it over the norm before is used.")
     if _number(_defaults(run).get("weight_decay")):
         caveats.append("Weight decay adds the learning rate times the decay to the product; it is left out.")
+    return tuple(caveats)
+
+
+def _doubtful_share(product: Floats, missing: int, probes: int, few: str) -> tuple[str, ...]:
+    """What the probes themselves make doubtful."""
+    caveats = []
+    infinite, zero = int(np.isinf(product).sum()), int((product == 0).sum())
+    if infinite:
+        caveats.append(f"In {infinite:,} of {probes:,} probes the product is infinite: they count as above the limit.")
+    if zero:
+        caveats.append(f"In {zero:,} of {probes:,} probes the product is 0: they count as below the limit.")
+    if missing:
+        caveats.append(
+            f"In {missing:,} of {probes:,} probes the learning rate, the clip coefficient or the smoothness is missing "
+            "or NaN: they are left out."
+        )
+    if few:
+        caveats.append(f"The share rests on {few}.")
     return tuple(caveats)
 
 

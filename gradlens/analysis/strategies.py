@@ -7,7 +7,7 @@ diverged or learned nothing. A pair at a rate that suits one of them says little
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -21,6 +21,7 @@ from gradlens.analysis.strategy_measures import (
     measures,
     stability_counts,
 )
+from gradlens.analysis.strategy_runs import at_rate, choose_rate, judged, rates_tried, strategy_name
 from gradlens.analysis.trainings import OWN_KEYS, of_one_task
 from gradlens.clipping import describe
 from gradlens.stats.mean_interval import MeanInterval, mean_interval, too_few
@@ -51,7 +52,8 @@ class Strategy:
         overhead_ms: those of the recorder, clip included.
         stability: summed over the runs at that rate.
         ran_on: models, optimizers and batches of all its runs.
-        excluded: runs that diverged or learned nothing, at any rate, and why.
+        excluded: runs that do not count, at any rate, and why: those that diverged or learned nothing, ended early,
+            repeat a seed, or lack one.
     """
 
     name: str
@@ -97,12 +99,12 @@ class StrategyComparison:
     Attributes:
         metric: name of the metric; empty where none was logged.
         larger_is_better: whether more of it is better.
-        chosen_by: what learning rates were chosen by.
+        chosen_by: what learning rates were chosen by; empty where no run counts.
         level: the loss of ``Strategy.speed``.
         strategies: in order of their names, the one without clipping first.
         differences: each other strategy less the first.
         doubts: what to bear in mind.
-        status: empty, or why there is no answer.
+        status: empty, or why there is no answer; strategies are named all the same where runs were left out.
     """
 
     metric: str = ""
@@ -132,68 +134,42 @@ def compare_strategies(
     status = "no runs were given." if not runs else of_one_task([r.config for r in runs], OWN_KEYS | RULE_KEYS)
     if status:
         return StrategyComparison(status=status)
-    found = [measures(run, metric, larger_is_better=larger_is_better) for run in runs]
-    by_metric = all(np.isfinite(each.final) for each in found if not each.excluded)
+    found = judged([measures(run, metric, larger_is_better=larger_is_better) for run in runs])
+    finals = [each.final for each in found if not each.excluded]
+    by_metric = bool(finals) and bool(np.isfinite(finals).all())
     arms: dict[str, list[Measures]] = {}
     for each in found:
-        arms.setdefault(_name(each), []).append(each)
-    chosen = {name: _choose(arm, by_metric=by_metric, larger_is_better=larger_is_better) for name, arm in arms.items()}
-    level = _common_level([each for name, arm in arms.items() for each in _at(arm, chosen[name])])
+        arms.setdefault(strategy_name(each), []).append(each)
+    chosen = {
+        name: choose_rate(arm, by_metric=by_metric, larger_is_better=larger_is_better) for name, arm in arms.items()
+    }
+    level = _common_level([each for name, arm in arms.items() for each in at_rate(arm, chosen[name])])
     order = sorted(arms, key=lambda name: (name != describe(None), name))
     strategies = tuple(_strategy(name, arms[name], chosen[name], level) for name in order)
-    best = {name: {each.seed: each for each in _at(arms[name], chosen[name])} for name in order}
+    best = {name: {each.seed or 0: each for each in at_rate(arms[name], chosen[name])} for name in order}
     return StrategyComparison(
         metric=metric if by_metric else "",
         larger_is_better=larger_is_better,
-        chosen_by=metric if by_metric else "final training loss",
+        chosen_by=metric if by_metric else "final training loss" if finals else "",
         level=level,
         strategies=strategies,
-        differences=tuple(_difference(name, order[0], best, len(order) - 1) for name in order[1:]),
+        differences=tuple(
+            _difference(name, order[0], best, comparisons=len(order) - 1, by_metric=by_metric) for name in order[1:]
+        ),
         doubts=_doubts(strategies),
+        status="" if finals else f"none of the {len(runs)} runs can be compared: {_reasons(found)}",
     )
-
-
-def _name(each: Measures) -> str:
-    """Micro-batch clipping is another strategy at every micro-batch size."""
-    words = describe(each.run.clip)
-    if each.run.config.get("draggers") == "removed":
-        words += ", draggers removed"
-    return f"{words}, b = {each.micro_batch_size}" if "micro-batch" in words else words
-
-
-def _choose(arm: Sequence[Measures], *, by_metric: bool, larger_is_better: bool) -> float:
-    """The rate with the best mean over seeds; NaN for none.
-
-    Of the rates at which every seed is usable, those with the most seeds: means over others would not be of the same.
-    """
-    broken = {each.lr for each in arm if each.excluded}
-    sign = -1 if by_metric and larger_is_better else 1
-    values = {
-        lr: [each.final if by_metric else each.loss for each in arm if each.lr == lr]
-        for lr in sorted({each.lr for each in arm} - broken)
-    }
-    most = max(map(len, values.values()), default=0)
-    means = {lr: sign * float(np.mean(found)) for lr, found in values.items() if len(found) == most}
-    usable = {lr: mean for lr, mean in means.items() if np.isfinite(mean)}
-    return min(usable, key=lambda lr: usable[lr]) if usable else np.nan
-
-
-def _at(arm: Sequence[Measures], lr: float) -> list[Measures]:
-    return sorted((each for each in arm if each.lr == lr and not each.excluded), key=lambda each: each.seed)
-
-
-def _seeds(arm: Sequence[Measures], lr: float) -> int:
-    return sum(each.lr == lr for each in arm)
 
 
 def _common_level(chosen: Sequence[Measures]) -> float:
     lows = [each.smoothed.min() for each in chosen if len(each.smoothed)]
-    return 1.05 * float(max(lows)) if lows and max(lows) > 0 else np.nan
+    highest = float(max(lows, default=np.nan))
+    return highest + 0.05 * abs(highest)
 
 
 def _strategy(name: str, arm: Sequence[Measures], lr: float, level: float) -> Strategy:
-    at = _at(arm, lr)
-    rates = tuple(rate for rate in sorted({each.lr for each in arm}) if np.isnan(lr) or _seeds(arm, rate) >= len(at))
+    at = at_rate(arm, lr)
+    rates = rates_tried(arm, lr)
 
     def over(values: Sequence[float]) -> MeanInterval:
         return mean_interval(list(values) or [np.nan])
@@ -203,7 +179,7 @@ def _strategy(name: str, arm: Sequence[Measures], lr: float, level: float) -> St
         lr=lr,
         rates=rates,
         doubt=_doubt(lr, rates),
-        seeds=tuple(each.seed for each in at),
+        seeds=tuple(each.seed or 0 for each in at),
         loss=over([each.loss for each in at]),
         final=over([each.final for each in at]),
         best=over([each.best for each in at]),
@@ -227,7 +203,9 @@ def _doubt(lr: float, rates: Sequence[float]) -> str:
     return ""
 
 
-def _difference(name: str, baseline: str, best: Mapping[str, Mapping[int, Measures]], comparisons: int) -> Difference:
+def _difference(
+    name: str, baseline: str, best: Mapping[str, Mapping[int, Measures]], *, comparisons: int, by_metric: bool
+) -> Difference:
     seeds = sorted(set(best[name]) & set(best[baseline]))
     pairs = [(best[name][seed], best[baseline][seed]) for seed in seeds]
     loss = [one.loss - other.loss for one, other in pairs] or [np.nan]
@@ -235,14 +213,40 @@ def _difference(name: str, baseline: str, best: Mapping[str, Mapping[int, Measur
     return Difference(
         name,
         baseline,
-        mean_interval(loss, comparisons=comparisons),
-        mean_interval(final, comparisons=comparisons),
-        too_few(len(seeds), "paired seed"),
+        _interval(loss, comparisons),
+        _interval(final, comparisons),
+        too_few(len(seeds), "paired seed") or _all_equal(final if by_metric else loss),
     )
+
+
+def _interval(differences: Sequence[float], comparisons: int) -> MeanInterval:
+    """None where all are equal: a spread of 0 would make it a point."""
+    found = mean_interval(differences, comparisons=comparisons)
+    none = np.full_like(found.mean, np.nan)
+    return replace(found, low=none, high=none) if _all_equal(differences) else found
+
+
+def _all_equal(differences: Sequence[float]) -> str:
+    if np.ptp(differences) > 1e-9 * np.max(np.abs(differences)) or not np.isfinite(differences).all():
+        return ""
+    return (
+        f"all paired differences are {differences[0]:+.3g}: the seeds do not differ, so that there is no interval. "
+        "Does each run set its own seed?"
+    )
+
+
+def _reasons(found: Sequence[Measures]) -> str:
+    return " ".join(dict.fromkeys(each.excluded for each in found))
 
 
 def _doubts(strategies: Sequence[Strategy]) -> tuple[str, ...]:
     said = [f"{each.name}: {each.doubt}." for each in strategies if each.doubt]
     if len(strategies) == 1:
         said.append("there is one strategy only; nothing is compared.")
+    tried = [len(each.rates) for each in strategies]
+    if len(set(tried)) > 1:
+        said.append(
+            f"the strategies were tried at {min(tried)} to {max(tried)} learning rates: the best of more is better by "
+            "chance alone, which favours the larger grid."
+        )
     return tuple(said)

@@ -29,7 +29,8 @@ class Measures:
     Attributes:
         run: it.
         lr: its first learning rate.
-        seed: of its config.
+        seed: of its config; None without.
+        end: its last recorded step.
         micro_batch_size: samples in a micro-batch.
         loss: mean training loss over the last 5 % of the steps.
         final: the metric at the end; NaN without.
@@ -39,12 +40,14 @@ class Measures:
         clipped_norm: median gradient norm after clipping.
         ms: median milliseconds between rows, divided by the steps between them.
         overhead_ms: median milliseconds of the recorder.
+        broke: whether it diverged or learned nothing, so that its learning rate is not to be chosen.
         excluded: empty, or why it does not count.
     """
 
     run: Run
     lr: float
-    seed: int
+    seed: int | None
+    end: int
     micro_batch_size: int
     loss: float
     final: float
@@ -54,6 +57,7 @@ class Measures:
     clipped_norm: float
     ms: float
     overhead_ms: float
+    broke: bool
     excluded: str
 
     def steps_to(self, level: float) -> float:
@@ -113,6 +117,7 @@ def measures(run: Run, metric: str, *, larger_is_better: bool) -> Measures:
         larger_is_better: whether more of it is better.
     """
     names = (
+        "step",
         "loss",
         "lr",
         "grad_norm",
@@ -132,17 +137,17 @@ def measures(run: Run, metric: str, *, larger_is_better: bool) -> Measures:
     summary = summarize(run)
     window = max(1.0, _SMOOTH * len(losses))
     finite = np.isfinite(losses).all()
-    first = float(losses[: max(1, len(losses) // 100)].mean()) if len(losses) >= _FEW else np.nan
-    last = np.inf if len(losses) and not np.isfinite(losses[-1]) else summary.final_loss
-    seed, lr, b = (run.config.get(name) for name in ("seed", "lr", "micro_batch_size"))
+    seed, lr, b = (_number(run.config.get(name)) for name in ("seed", "lr", "micro_batch_size"))
     size = _last(found.get("batch_size", _NOTHING)[1], 0.0) / max(
         1.0, _last(found.get("micro_batches", _NOTHING)[1], 1.0)
     )
+    broke = _how_it_broke(losses, summary.final_loss)
     return Measures(
         run=run,
-        lr=float(rates[0]) if len(rates) else float(lr) if isinstance(lr, (int, float)) else np.nan,
-        seed=seed if isinstance(seed, int) else 0,
-        micro_batch_size=b if isinstance(b, int) else int(size),
+        lr=float(rates[0]) if len(rates) else lr,
+        seed=int(seed) if np.isfinite(seed) and seed == int(seed) else None,
+        end=int(_last(found.get("step", _NOTHING)[1], 0.0)),
+        micro_batch_size=int(b if np.isfinite(b) else np.nan_to_num(size)),
         loss=summary.final_loss,
         final=_last(scores, np.nan),
         best=float(scores.max() if larger_is_better else scores.min()) if len(scores) else np.nan,
@@ -151,8 +156,20 @@ def measures(run: Run, metric: str, *, larger_is_better: bool) -> Measures:
         clipped_norm=_median(after),
         ms=_ms_per_step(*found.get("time", _NOTHING)),
         overhead_ms=_median(found.get("overhead_ms", _NOTHING)[1]),
-        excluded=how_it_ended(np.empty(0), first, last) if len(losses) else "it has no loss.",
+        broke=bool(broke),
+        excluded=broke if len(losses) else "it has no loss.",
     )
+
+
+def _how_it_broke(losses: Floats, final: float) -> str:
+    """Empty where a run's losses fell and its final loss is known."""
+    if not len(losses):
+        return ""
+    first = float(losses[: max(1, len(losses) // 100)].mean()) if len(losses) >= _FEW else np.nan
+    how = how_it_ended(np.empty(0), first, final if np.isfinite(losses[-1]) else np.inf)
+    if not how and not np.isfinite(final):
+        return "its final loss is not known: a loss in the last 5 % of its steps is NaN or infinite."
+    return how
 
 
 def stability_counts(runs: Sequence[Run]) -> StabilityCounts:
@@ -208,6 +225,11 @@ def _ms_per_step(steps: Ints, times: Floats) -> float:
 def _median(values: Floats) -> float:
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if len(finite) else np.nan
+
+
+def _number(value: object) -> float:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number else np.nan  # type: ignore[arg-type]
 
 
 def _last(values: Floats, otherwise: float) -> float:

@@ -54,6 +54,7 @@ def summarize(run: Run, *, timed: bool = True) -> Summary:
     moves = _several(run, "update_norm")["update_norm"]
     settled = moves[len(moves) // 20 :]
     settled = settled[np.isfinite(settled)]
+    settled = settled / max(1.0, settled.max(initial=0.0))  # squares beyond 1e154 would overflow
     loss, clipped, nonfinite = _summarised(run) if steps is not None else _whole(run)
     share, seconds = _timing(run) if timed else (np.nan, np.nan)
     return Summary(
@@ -150,4 +151,5 @@ def relative(summary: Summary, baseline: Summary) -> Summary:
 
 
 def _mean(values: Floats) -> float:
-    return float(values.mean()) if len(values) else np.nan
+    with np.errstate(over="ignore", invalid="ignore"):  # the sum of numbers near the largest there is: infinite
+        return float(values.mean()) if len(values) else np.nan

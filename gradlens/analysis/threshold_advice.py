@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gradlens.analysis.thresholds import COUNTERFACTUAL, no_norms, one_phase, rates, recorded_norms
 from gradlens.stats import block_length, bootstrap_interval, find_spikes
+from gradlens.stats.bootstrap import few_blocks
 from gradlens.store import Run
 
 Floats = NDArray[np.float64]
@@ -95,12 +96,13 @@ def recommend_thresholds(run: Run) -> ThresholdAdvice:
     max_norm = float(np.quantile(chosen, 1 - SHARE_CLIPPED))
     clipped = usable & (norms > max_norm)
     finite = np.isfinite(norms)
+    interval, few = _interval(chosen)
     rate = float(clipped.sum() / finite.sum())
     return ThresholdAdvice(
         percentile=PERCENTILE,
         percentile_reason=PERCENTILE_REASON,
         max_norm=max_norm,
-        max_norm_interval=_interval(chosen),
+        max_norm_interval=interval,
         max_norm_reason=(
             f"{max_norm:.3g} is the 90th percentile of the {len(chosen):,} norms after the first tenth of the steps, "
             f"without {_count(len(spikes), 'spike')}: it would have clipped {rate:.1%} of all finite steps, and "
@@ -110,7 +112,7 @@ def recommend_thresholds(run: Run) -> ThresholdAdvice:
         rate_by_phase=rates(finite, clipped),
         spikes=len(spikes),
         settled_from=int(steps[begin]),
-        warnings=_warnings(run, norms, clipped),
+        warnings=(*_warnings(run, norms, clipped), *((f"The fixed norm rests on {few}.",) if few else ())),
         n=len(chosen),
     )
 
@@ -119,13 +121,18 @@ def _logs(norms: Floats, usable: NDArray[np.bool_]) -> Floats:
     return np.log(norms, out=np.full(len(norms), np.nan), where=usable)
 
 
-def _interval(norms: Floats) -> tuple[float, float]:
-    """Of a long series, every k-th norm: they are then less dependent, and the interval is a little too wide."""
+def _interval(norms: Floats) -> tuple[tuple[float, float], str]:
+    """The interval, and what is said where it rests on few blocks.
+
+    Of a long series, every k-th norm: they are then less dependent, and the interval is a little too wide.
+    """
     thinned = norms[:: -(-len(norms) // _MOST_RESAMPLED)]
     above = (thinned > np.quantile(thinned, 1 - SHARE_CLIPPED)).astype(np.float64)  # what governs a quantile's variance
-    return bootstrap_interval(
-        lambda x: np.asarray(np.quantile(x, 1 - SHARE_CLIPPED, axis=-1)), thinned, block=block_length(above), tries=299
+    block = block_length(above)
+    interval = bootstrap_interval(
+        lambda x: np.asarray(np.quantile(x, 1 - SHARE_CLIPPED, axis=-1)), thinned, block=block, tries=299
     )
+    return interval, few_blocks(len(thinned), block)
 
 
 def _warnings(run: Run, norms: Floats, clipped: NDArray[np.bool_]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlens.analysis.thresholds import COUNTERFACTUAL, gaps, no_norms, rates, recorded_norms, thirds
+from gradlens.analysis.thresholds import COUNTERFACTUAL, gaps, rates, recorded_norms, thirds, unusable
 from gradlens.clipping import ClipRule, replay
 from gradlens.store import Run
 
@@ -72,7 +72,7 @@ def threshold_sweep(run: Run, make: Callable[[float], ClipRule], values: Sequenc
         raise ValueError("values holds nothing to try; give one value of the rule's parameter at least.")
     steps, norms = recorded_norms(run)
     every = -(-max(1, len(norms)) // MOST)
-    chosen = norms[::every]
+    chosen = np.where(norms < 0, np.nan, norms)[::every]
     finite = np.isfinite(chosen)
     rules = [make(value) for value in values]
     found = [replay(rule, chosen) for rule in rules]
@@ -88,7 +88,7 @@ def threshold_sweep(run: Run, make: Callable[[float], ClipRule], values: Sequenc
         n=len(chosen),
         every=every,
         nonfinite=int((~finite).sum()),
-        status="" if len(norms) else no_norms(run),
+        status=unusable(run, norms),
         note=COUNTERFACTUAL + gaps(steps) + thinned,
     )
 

@@ -101,8 +101,10 @@ def thresholds(run: Run, rule: ClipRule) -> Thresholds:
     """
     steps, norms = recorded_norms(run)
     lr = _rates(run, steps)
-    result = replay(rule, norms, lr=lr if len(lr) and np.isfinite(lr).all() else None)
-    finite = np.isfinite(norms)
+    # A negative norm is none: the status says so, and the rule sees it as it sees NaN.
+    replayed = np.where(norms < 0, np.nan, norms)
+    result = replay(rule, replayed, lr=lr if len(lr) and np.isfinite(lr).all() else None)
+    finite = np.isfinite(replayed)
     effective = lr * result.coefficients
     n = len(steps)
     return Thresholds(
@@ -121,7 +123,7 @@ def thresholds(run: Run, rule: ClipRule) -> Thresholds:
         warnings=one_phase(norms, result.clipped),
         nonfinite=result.nonfinite,
         n=n,
-        status="" if n else no_norms(run),
+        status=unusable(run, norms),
         note=COUNTERFACTUAL + gaps(steps),
     )
 
@@ -159,6 +161,23 @@ def widest(spans: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
     known = [span for span in spans if np.isfinite(span).all()]
     low, high = min((span[0] for span in known), default=0.0), max((span[1] for span in known), default=0.0)
     return (low, high) if low < high else None
+
+
+def unusable(run: Run, norms: Floats) -> str:
+    """Why recorded norms give no answer; empty where they do."""
+    if not len(norms):
+        return no_norms(run)
+    negative = int((norms < 0).sum())
+    if negative:
+        return (
+            f"run {run.name!r} has {negative:,} negative values of grad_norm among {len(norms):,}: those are no norms. "
+            "Was something else logged under that name?"
+        )
+    if not np.isfinite(norms).any():
+        return (
+            f"none of the {len(norms):,} gradient norms of run {run.name!r} is finite; see gradlens analyze stability."
+        )
+    return ""
 
 
 def gaps(steps: Steps) -> str:

@@ -22,6 +22,21 @@ _CHUNK = 4_000_000  # resampled numbers held at once: 32 MB a series
 _COUNTS = 250_000  # counts held at once: 2 MB, which a processor's cache holds
 
 
+FEW_BLOCKS = 50
+"""Independent blocks below which a bootstrap interval is too narrow, by what ``Correlation.caveat`` says."""
+
+
+def few_blocks(n: int, block: int) -> str:
+    """Empty, or a clause that says of an interval that it rests on few independent blocks.
+
+    >>> few_blocks(600, 100), few_blocks(600, 2)
+    ('only about 6 independent blocks, so its interval is likely too narrow', '')
+    """
+    blocks = n / block if block else 0.0
+    narrow = 0 < blocks < FEW_BLOCKS
+    return f"only about {blocks:.0f} independent blocks, so its interval is likely too narrow" * narrow
+
+
 def block_length(series: ArrayLike) -> int:
     r"""Block length for a circular block bootstrap of the mean of a stationary series.
 

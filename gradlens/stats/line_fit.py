@@ -81,6 +81,11 @@ def why_no_fit(x: Floats) -> str:
     return ""
 
 
+def overflows(form: str, n: int) -> LineFit:
+    """No fit, of numbers too far apart to be squared and summed."""
+    return no_fit(form, n, "the numbers are too large, or lie too many orders of magnitude apart, for a line.")
+
+
 def no_fit(form: str, n: int, why: str) -> LineFit:
     """The fit that there is not."""
     nan = math.nan

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gradlens.stats.bootstrap import block_length, bootstrap_draws, percentile_interval
+from gradlens.stats.bootstrap import block_length, bootstrap_draws, few_blocks, percentile_interval
 from gradlens.stats.correlation import detrend
 
 Floats = NDArray[np.float64]
@@ -164,15 +164,16 @@ def _level_out(tracks: tuple[tuple[Floats, Floats], ...], edges: Floats) -> list
     """Each one's logarithms, moved along their bin's common slope to its middle; and the bin of each, -1 outside."""
     places = [_bins(level, edges) for level, _ in tracks]
     logs = [np.log(value) for _, value in tracks]
+    unit = edges[-1] - edges[0]  # squares of levels beyond 1e154 would overflow
     for k in range(len(edges) - 1):
         inside = [place == k for place in places]
-        x = [level[chosen] - level[chosen].mean() for (level, _), chosen in zip(tracks, inside, strict=True)]
+        x = [(level[chosen] - level[chosen].mean()) / unit for (level, _), chosen in zip(tracks, inside, strict=True)]
         y = [log[chosen] - log[chosen].mean() for log, chosen in zip(logs, inside, strict=True)]
         spread = sum(float(each @ each) for each in x)
         slope = sum(float(a @ b) for a, b in zip(x, y, strict=True)) / spread if spread > 0 else 0.0
         middle = (edges[k] + edges[k + 1]) / 2
         for (level, _), log, chosen in zip(tracks, logs, inside, strict=True):
-            log[chosen] -= slope * (level[chosen] - middle)
+            log[chosen] -= slope * ((level[chosen] - middle) / unit)
     return list(zip(logs, places, strict=True))
 
 
@@ -205,9 +206,10 @@ def _caveats(
     if min(shares) < 0.5:
         which = "first" if shares[0] <= shares[1] else "second"
         caveats.append(f"only {min(shares):.0%} of the {which} one's points lie at levels that both pass.")
-    blocks = min(one.n / one.block for one in found)
-    if blocks < 50:
-        caveats.append(f"only about {blocks:.0f} independent blocks, so its interval is likely too narrow.")
+    fewest = min(found, key=lambda one: one.n / one.block)
+    few = few_blocks(fewest.n, fewest.block)
+    if few:
+        caveats.append(f"{few}.")
     half = 0.5 * math.log(interval[1] / interval[0]) if 0 < interval[0] <= interval[1] else math.inf
     if math.isfinite(coarse) and abs(math.log(coarse / ratio)) > half:
         caveats.append(f"with half as many bins the ratio is {coarse:.2f}: a trend within the bins weighs on it.")

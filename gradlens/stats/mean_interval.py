@@ -66,6 +66,9 @@ def mean_interval(values: ArrayLike, *, comparisons: int = 1, level: float = 0.9
         raise ValueError(f"expected 1 comparison or more and a level in (0, 1); got {comparisons!r} and {level!r}.")
     x = np.atleast_1d(np.asarray(values, dtype=np.float64))
     there = np.isfinite(x)
+    # By a power of two, which rounds nothing: squares beyond 1e154 would overflow.
+    unit = np.ldexp(1.0, max(-1000, int(np.frexp(np.abs(x[there]).max(initial=0.0))[1]) - 1))
+    x = x / unit
     n = there.sum(axis=-1)
     some = np.maximum(n, 1)
     mean = np.where(n > 0, np.where(there, x, 0.0).sum(axis=-1) / some, np.nan)
@@ -75,7 +78,7 @@ def mean_interval(values: ArrayLike, *, comparisons: int = 1, level: float = 0.9
     freedom = np.maximum(n - 1, 1)
     half = student.ppf(1 - (1 - level) / (2 * comparisons), freedom) * np.sqrt(squares / freedom / some)
     half = np.where(n >= FEWEST, half, np.nan)
-    return MeanInterval(mean, mean - half, mean + half, n.astype(np.int64))
+    return MeanInterval(mean * unit, (mean - half) * unit, (mean + half) * unit, n.astype(np.int64))
 
 
 def too_few(n: int, what: str = "seed") -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradlens.stats.bootstrap import block_length, resample_counts
-from gradlens.stats.line_fit import NO_INTERVAL, LineFit, no_fit, usable_points, why_no_fit, with_intervals
+from gradlens.stats.line_fit import NO_INTERVAL, LineFit, no_fit, overflows, usable_points, why_no_fit, with_intervals
 from gradlens.stats.nonnegative_line import FEWEST_TRIES, closed_form
 
 Floats = NDArray[np.float64]
@@ -23,6 +23,7 @@ EXPONENTS = np.linspace(0.1, 4.0, 40)
 _MOST_RESAMPLED = 1_000_000
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # what overflows has no fit, which is said
 def power_line(x: ArrayLike, y: ArrayLike, *, tries: int = 999, seed: int = 0) -> LineFit:
     """Fit L0 + L1 x^rho by least squares, L0 and L1 non-negative, with block-bootstrap intervals.
 
@@ -47,20 +48,25 @@ def power_line(x: ArrayLike, y: ArrayLike, *, tries: int = 999, seed: int = 0) -
     why = why_no_fit(xs)
     if why:
         return no_fit(FORM, n, why)
-    x_unit, y_unit = float(np.exp(np.log(xs).mean())), float(ys.mean())
+    x_unit, y_unit = np.exp(np.log(xs).mean()), ys.mean()
     u, v = xs / x_unit, ys / y_unit
     powers = u[:, None] ** EXPONENTS
     summed = np.concatenate([powers, powers**2, v[:, None] * powers, v[:, None], v[:, None] ** 2], axis=1)
-    l0, l1, rho = (float(part[0]) for part in _profile(summed.mean(axis=0)[None]))
+    if not np.isfinite(summed).all():
+        return overflows(FORM, n)
+    l0, l1, rho = (part[0] for part in _profile(summed.mean(axis=0)[None]))
     residuals = v - l0 - l1 * u**rho
     slopes = residuals * u**rho
     block = max(block_length(series) for series in (residuals, slopes, slopes * np.log(u)))
     tries = min(tries, max(FEWEST_TRIES, _MOST_RESAMPLED // n))
     means = np.concatenate([counts @ summed / n for counts in resample_counts(n, block, tries, seed)])
     drawn = _profile(means)
+    estimate = float(l0 * y_unit), float(l1 * y_unit / x_unit**rho), float(rho)
+    if not np.isfinite(estimate).all():
+        return overflows(FORM, n)
     fit = with_intervals(
         FORM,
-        (l0 * y_unit, l1 * y_unit / x_unit**rho, rho),
+        estimate,
         (drawn[0] * y_unit, drawn[1] * y_unit / x_unit ** drawn[2], drawn[2]),
         n,
         block,

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gradlens.stats.bootstrap import block_length, resample_counts
-from gradlens.stats.line_fit import NO_INTERVAL, LineFit, no_fit, usable_points, why_no_fit, with_intervals
+from gradlens.stats.line_fit import NO_INTERVAL, LineFit, no_fit, overflows, usable_points, why_no_fit, with_intervals
 from gradlens.stats.nonnegative_line import FEWEST_TRIES, MOST_RESAMPLED
 
 Floats = NDArray[np.float64]
@@ -31,6 +31,7 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 _SECTIONS = 64  # each leaves .618 of the interval: 1e-13 of the first
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # what overflows has no fit, which is said
 def quantile_line(x: ArrayLike, y: ArrayLike, quantile: float, *, tries: int = 999, seed: int = 0) -> LineFit:
     """Fit the line L0 + L1 x below which a share of the points lies, both non-negative, with intervals.
 
@@ -66,13 +67,16 @@ def quantile_line(x: ArrayLike, y: ArrayLike, quantile: float, *, tries: int = 9
     u, v = xs / x_unit, ys / y_unit
     line = _solve(u, v, quantile)
     slope = y_unit / x_unit
+    estimate = float(line[0] * y_unit), float(line[1] * slope), 1.0
+    if not np.isfinite([x_unit, y_unit, *estimate]).all():
+        return overflows(form, n)
     score = quantile - (v < line[0] + line[1] * u)
     block = max(block_length(score), block_length(score * u))
     tries = min(tries, max(FEWEST_TRIES, MOST_RESAMPLED // n))
     drawn = _resampled_lines(u, v, quantile, line, score, block, tries, seed)
     fit = with_intervals(
         form,
-        (float(line[0] * y_unit), float(line[1] * slope), 1.0),
+        estimate,
         (drawn[:, 0] * y_unit, drawn[:, 1] * slope, np.ones(1)),
         n,
         block,
@@ -128,7 +132,7 @@ def _resampled_lines(
     summed = score[:, None] * points
     means = np.concatenate([counts @ summed / n for counts in resample_counts(n, block, tries, seed)])
     means -= summed.mean(axis=0)  # not quite 0, since a quantile of n points is one of them
-    if np.linalg.cond(information) > 1e12:
+    if not np.isfinite(information).all() or np.linalg.cond(information) > 1e12:
         return np.full((tries, 2), np.nan)
     return np.asarray(np.array(line) + np.linalg.solve(information, means.T).T)
 

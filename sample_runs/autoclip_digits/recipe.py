@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import gradlens
 from gradlens import analysis, figures
+from gradlens.stats.mean_interval import mean_interval
 
 PERCENTILE = 10
 ARMS = {"no clipping": None, f"AutoClip p = {PERCENTILE}": PERCENTILE}
@@ -107,25 +108,44 @@ def claim(text, paper, found, form, *, lower):
         lower: whether AutoClip's is said to be the lower one.
 
     Returns:
-        ``same`` is yes, no, or in part where seeds or rates disagree; pairs without a number count for none.
+        ``same`` is yes, no, or in part where seeds or rates disagree; pairs without a number count for none. Yes asks
+        for a 95 % interval over the seeds that leaves out zero; without it is *same sign, not shown*.
     """
     values = {title: np.array(seeds, dtype=np.float64) for title, seeds in found.items()}
     known = {title: each[np.isfinite(each).all(axis=1)] for title, each in values.items()}
     right = {title: (each[:, 1] < each[:, 0]) == lower for title, each in known.items() if len(each)}
     every = np.concatenate(list(right.values())) if right else np.empty(0)
+    over = {title: mean_interval(known[title][:, 1] - known[title][:, 0]) for title in right}
+    shown = all(bool(each.below if lower else each.above) for each in over.values())
     means = {title: known[title].mean(axis=0) for title in right}
     return {
         "claim": text,
         "paper": paper,
         "ours": "; ".join(f"{title}: {m[0]:{form}} without, {m[1]:{form}} with AutoClip" for title, m in means.items()),
-        "same": ("yes" if every.all() else "in part" if every.any() else "no") if len(every) else "not answered",
+        "same": verdict(every, shown),
         "why": "; ".join(
-            f"{title}: so in {right[title].sum()} of {len(right[title])} seeds"
+            f"{title}: so in {right[title].sum()} of {len(right[title])} seeds, by {over_seeds(over[title])}"
             if title in right
             else f"{title}: no answer"
             for title in values
         ),
     }
+
+
+def verdict(holds, shown):
+    """Whether the paper's claim is seen here."""
+    if not len(holds):
+        return "not answered"
+    if all(holds):
+        return "yes" if shown else "same sign, not shown"
+    return "in part" if any(holds) else "no"
+
+
+def over_seeds(found):
+    """A mean difference, AutoClip's less that without, with its interval."""
+    if not np.isfinite(found.low):
+        return f"{float(found.mean):+.3g}, too few seeds for an interval"
+    return f"{float(found.mean):+.3g} [{float(found.low):+.3g}, {float(found.high):+.3g}]"
 
 
 def claims(runs, pairs, seeds):

@@ -6,6 +6,7 @@ import numpy as np
 from measured import NONE, TABLE_1
 
 from gradlens import analysis
+from gradlens.stats.mean_interval import mean_interval
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Claim:
         claim: what the paper says.
         paper: its number, or where it shows it.
         ours: the same, measured here.
-        same: ``yes``, ``no``, or ``in part`` where seeds disagree.
+        same: ``yes``, ``no``, ``in part`` where seeds disagree, or ``same sign, not shown`` where they agree but no
+            interval leaves out zero.
         why: what speaks for or against it here.
     """
 
@@ -27,13 +29,34 @@ class Claim:
     why: str
 
 
-def verdict(holds):
-    """``yes`` where a claim holds in every seed, ``no`` where in none.
+def verdict(gains, pairs_shown=False):
+    """What to call a claim that holds where a gain is positive.
 
-    >>> verdict([True, True]), verdict([True, False]), verdict([False])
-    ('yes', 'in part', 'no')
+    ``yes`` asks for a 95 % interval that leaves out zero: over the seeds, or that of every pair. Two seeds have none.
+
+    Args:
+        gains: one a seed.
+        pairs_shown: whether the interval of every pair lies above zero.
+
+    >>> verdict([0.9, 1.0, 1.1]), verdict([0.1, 1.0, 3.0]), verdict([1.0, -1.0]), verdict([-1.0])
+    ('yes', 'same sign, not shown', 'in part', 'no')
     """
-    return "yes" if all(holds) else "in part" if any(holds) else "no"
+    holds = [gain > 0 for gain in gains]
+    if all(holds):
+        return "yes" if pairs_shown or bool(mean_interval(gains).above) else "same sign, not shown"
+    return "in part" if any(holds) else "no"
+
+
+def over_seeds(gains, form="+.3g"):
+    """The mean gain with its interval over the seeds.
+
+    >>> over_seeds([1.0, 2.0, 3.0]), over_seeds([1.0])
+    ('+2 [-0.484, +4.48] over seeds', '+1, too few seeds for an interval')
+    """
+    found = mean_interval(gains)
+    if not np.isfinite(found.low):
+        return f"{float(found.mean):{form}}, too few seeds for an interval"
+    return f"{float(found.mean):{form}} [{float(found.low):{form}}, {float(found.high):{form}}] over seeds"
 
 
 def claims(pairs, by_percentile):
@@ -57,36 +80,39 @@ def claims(pairs, by_percentile):
 
 
 def steady_steps(pairs):
-    lower = [a.variation > b.variation for a, b in pairs]
+    gains = [a.variation - b.variation for a, b in pairs]
+    lower = [gain > 0 for gain in gains]
     return Claim(
         "the step size is nearly constant under AutoClip",
         "spikes to about 1.6 without clipping; .1 to .22, then a slow decay with AutoClip (figure 1a, read off)",
         f"sd/mean {both('variation', pairs)}; largest step over the median {both('peak', pairs)}",
-        verdict(lower),
-        f"sd/mean is lower under AutoClip in {of(lower)}",
+        verdict(gains),
+        f"sd/mean is lower under AutoClip in {of(lower)}, by {over_seeds(gains)}",
     )
 
 
 def lower_loss(pairs):
-    lower = [a.loss > b.loss for a, b in pairs]
+    gains = [a.loss - b.loss for a, b in pairs]
+    lower = [gain > 0 for gain in gains]
     cut = [1 - b.loss / a.loss for a, b in pairs]
     return Claim(
         "training ends at a lower loss",
         "lower (figure 1b, no number)",
         f"final loss {both('loss', pairs)}, {-np.mean(cut):+.1%}",
-        verdict(lower),
-        f"lower under AutoClip in {of(lower)}",
+        verdict(gains),
+        f"lower under AutoClip in {of(lower)}, by {over_seeds(gains)}",
     )
 
 
 def clipped_share(pairs):
     shares = [b.clipped for _, b in pairs]
+    within = [0.85 <= share <= 0.95 for share in shares]
     rises = [b.norms_after / b.norms_first for _, b in pairs]
     return Claim(
         "p = 10 clips about 90 % of the gradients",
         "90 %",
         f"{np.mean(shares):.1%} ({spread(shares, '.1%')})",
-        verdict([0.85 <= share <= 0.95 for share in shares]),
+        "yes" if all(within) else "in part" if any(within) else "no",
         "called the same from 85 to 95 %; where norms begin low, most later ones lie above a percentile of their "
         f"history: after the first 5 % of the steps the median is {np.mean(rises):.2g} times that of those",
     )
@@ -97,7 +123,7 @@ def higher_r(pairs, against):
         "smoothness follows the gradient norm more closely under AutoClip: r between the logs",
         ".62 without clipping, .86 with AutoClip",
         both("r", pairs),
-        verdict([b.r > a.r for a, b in pairs]),
+        verdict([b.r - a.r for a, b in pairs], all(pair.raw.interval[0] > 0 for pair in against)),
         differences([pair.raw for pair in against], [pair.placebo_raw for pair in against]),
     )
 
@@ -107,7 +133,7 @@ def higher_r_detrended(pairs, against):
         "the same without a cubic trend in time",
         "not reported",
         both("detrended", pairs),
-        verdict([b.detrended > a.detrended for a, b in pairs]),
+        verdict([b.detrended - a.detrended for a, b in pairs], all(pair.detrended.interval[0] > 0 for pair in against)),
         differences([pair.detrended for pair in against], [pair.placebo_detrended for pair in against]),
     )
 
@@ -117,8 +143,8 @@ def differences(found, placebos):
     higher = [one.value > 0 for one in found]
     clear = [one.interval[0] > 0 or one.interval[1] < 0 for one in found]
     return (
-        f"higher under AutoClip in {of(higher)}; the difference is {np.mean([one.value for one in found]):+.3f} on "
-        f"average, its 95 % interval leaves out 0 in {of(clear)}, and the placebo of constant curvature has "
+        f"higher under AutoClip in {of(higher)}, by {over_seeds([one.value for one in found], '+.3f')}; that of the "
+        f"pair has a 95 % interval that leaves out 0 in {of(clear)}, and the placebo of constant curvature has "
         f"{np.mean([one.value for one in placebos]):+.3f}"
     )
 
@@ -133,7 +159,9 @@ def smoother(pairs, against):
         "AutoClip leads into smoother parts of the landscape",
         "said, no number",
         f"median smoothness with AutoClip over that without: {where}{np.mean(raw):.2f} over the whole runs",
-        verdict([ratio < 1 for ratio in ratios]) if ratios else "not answered",
+        verdict([-np.log(ratio) for ratio in ratios], all(one.interval[1] < 1 for one in matched))
+        if ratios
+        else "not answered",
         "; ".join(
             (
                 f"smoother at matched loss in {of([one.ratio < 1 for one in matched])}",
@@ -153,8 +181,9 @@ def better_separation(pairs):
         "AutoClip p = 10 separates better than no clipping: SI-SDR on speakers never trained on",
         f"{TABLE_1[10]:.1f} dB against {TABLE_1[NONE]:.1f} dB, {paper:+.1f} dB",
         f"{both('si_sdr', pairs)} dB, {np.mean(gains):+.2f} dB ({spread(gains, '+.2f')})",
-        verdict(better),
-        f"better in {of(better)}; the data and the size are others, so compare the sign",
+        verdict(gains),
+        f"better in {of(better)}, in dB by {over_seeds(gains, '+.2f')}; the data and the size are others, so compare "
+        "the sign",
     )
 
 
@@ -173,8 +202,9 @@ def best_percentile(by_percentile):
         text,
         paper,
         ", ".join(f"{p}: {value:.2f}" for p, value in means.items()),
-        verdict(better),
-        f"{small.mean():.2f} against {large.mean():.2f} dB on average, better in {of(better)}; best at p = "
+        verdict(small - large),
+        f"{small.mean():.2f} against {large.mean():.2f} dB on average, better in {of(better)}, in dB by "
+        f"{over_seeds(small - large, '+.2f')}; best at p = "
         f"{max(means, key=means.get)}" + (f"; the seeds of one p lie {np.mean(apart):.2f} dB apart" if apart else ""),
     )
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradlens import analysis
+from gradlens import analysis, figures
+from gradlens.figures.figure import Points
 from gradlens.store import Run
 
 WriteRun = Callable[..., Run]
@@ -88,6 +89,26 @@ def test_what_is_doubtful_is_said(write_run: WriteRun) -> None:
     )
     assert found.product.max() == pytest.approx(12.0)  # the largest of the learning rates
     assert [caveat.split()[0] for caveat in found.caveats] == ["The", "Parameter", "Weight"]
+
+
+def test_probes_that_blew_up_are_above_and_those_that_stood_still_below(write_run: WriteRun) -> None:
+    smoothness = np.full(STEPS, 10.0)
+    smoothness[180:] = np.inf
+    smoothness[:60] = 0.0
+    smoothness[60:64] = np.nan
+    found = analysis.step_size_safety(written(write_run, smoothness=smoothness))
+    assert (found.n, found.above) == (STEPS - 4, 60 / (STEPS - 4))
+    assert found.caveats[:3] == (
+        "In 60 of 240 probes the product is infinite: they count as above the limit.",
+        "In 60 of 240 probes the product is 0: they count as below the limit.",
+        "In 4 of 240 probes the learning rate, the clip coefficient or the smoothness is missing or NaN: they are left "
+        "out.",
+    )
+    assert found.caveats[3].endswith("independent blocks, so its interval is likely too narrow.")
+    (panel,) = figures.step_size_safety(found).panels
+    drawn = np.concatenate([mark.y for mark in panel.marks if isinstance(mark, Points)])
+    assert len(drawn) == 116
+    assert np.isfinite(np.log(drawn)).all()
 
 
 def test_says_why_it_cannot_answer(write_run: WriteRun) -> None:

@@ -23,7 +23,8 @@ def losses(end: float, seed: int = 0) -> np.ndarray:
 
 def write(write_run: WriteRun, clip: Any, lr: float, seed: int, accuracy: float, end: float = 0.5, **more: Any) -> Run:
     columns: dict[str, Any] = {
-        "lr": np.full(STEPS, lr), "loss": losses(end, seed), "test_accuracy": np.linspace(0.1, accuracy, STEPS),
+        "lr": np.full(STEPS, lr), "loss": losses(end, seed + 10 * (clip is not None)),
+        "test_accuracy": np.linspace(0.1, accuracy, STEPS),
         "batch_size": np.full(STEPS, 32), "micro_batches": np.full(STEPS, 1),
     } | more  # fmt: skip
     config = {"seed": seed, "lr": lr, "task": "digits"}
@@ -53,7 +54,11 @@ def test_each_is_judged_at_its_own_rate_and_a_rate_that_broke_a_seed_is_not_chos
     assert plain.doubt == "best at the highest rate tried"
     assert clipped.doubt == ""
     assert clipped.excluded == ("1 2: it diverged: a loss or a gradient norm is not finite.",)
-    assert found.doubts == ("no clipping: best at the highest rate tried.",)
+    assert found.doubts == (
+        "no clipping: best at the highest rate tried.",
+        "the strategies were tried at 2 to 3 learning rates: the best of more is better by chance alone, which favours "
+        "the larger grid.",
+    )
     assert plain.final.mean == pytest.approx(0.721)
     assert plain.best.mean == pytest.approx(0.721)
     assert clipped.loss.mean == pytest.approx(0.405, abs=0.01)
@@ -97,7 +102,87 @@ def test_what_cannot_be_compared_is_said(write_run: WriteRun, tmp_path: Path) ->
     )
     empty = compare_strategies([write_run(steps=0)])
     assert empty.strategies[0].excluded[0].endswith("it has no loss.")
+    assert empty.status == "none of the 1 runs can be compared: it has no loss."
     assert empty.strategies[0].doubt == "no learning rate at which every seed learned"
+
+
+def arms(write_run: WriteRun, clipped: Any = None, plain: Any = None, seeds: int = 3) -> list[Run]:
+    """A run of each arm for each seed, at one rate; ``clipped`` and ``plain`` are further arguments."""
+    found = []
+    for clip, more in ((None, plain or {}), (CLIP, clipped or {})):
+        for seed in range(seeds):
+            given = {"steps": STEPS, "loss": losses(0.5, seed), "config": {"seed": seed, "lr": 0.1}} | more
+            end = given["steps"]
+            columns = {"loss": given.pop("loss")[:end], "lr": given.pop("lr", np.full(STEPS, 0.1))[:end]}
+            given["config"] = {key: value for key, value in given["config"].items() if value is not None}
+            found.append(write_run(name=f"{'clipped' if clip else 'plain'} {seed}", clip=clip, **given, **columns))
+    return found
+
+
+def test_runs_that_ended_early_are_not_compared(write_run: WriteRun) -> None:
+    """The same curve, cut short: its loss is higher for that alone."""
+    found = compare_strategies(arms(write_run, {"steps": 12}))
+    plain, clipped = found.strategies
+    assert (plain.seeds, clipped.seeds) == ((0, 1, 2), ())
+    assert clipped.excluded[0] == "clipped 0: it ends at step 11; most others end at 59."
+    assert clipped.doubt == "no learning rate at which every seed learned"
+    assert np.isnan(float(found.differences[0].loss.mean))
+
+
+def test_a_seed_counts_once_and_no_seed_counts_for_none(write_run: WriteRun) -> None:
+    again = {"config": {"seed": 7, "lr": 0.1}}
+    clipped = compare_strategies(arms(write_run, again, again)).strategies[1]
+    assert clipped.seeds == (7,)
+    assert clipped.excluded == (
+        "clipped 1: it repeats seed 7 of 'clipped 0', which counts.",
+        "clipped 2: it repeats seed 7 of 'clipped 0', which counts.",
+    )
+    assert np.isnan(clipped.loss.low)
+    unnamed = compare_strategies(arms(write_run, {"config": {"lr": 0.1}}))
+    assert unnamed.strategies[1].seeds == ()
+    assert unnamed.strategies[1].excluded[2] == (
+        "clipped 2: its config has no seed: nobody knows whether it repeats another run."
+    )
+
+
+def test_equal_differences_have_no_interval(write_run: WriteRun) -> None:
+    (found,) = compare_strategies(arms(write_run, {"loss": losses(0.5)}, {"loss": losses(0.6)})).differences
+    assert found.status.endswith(
+        "the seeds do not differ, so that there is no interval. Does each run set its own seed?"
+    )
+    assert np.isnan(found.loss.low)
+    assert float(found.loss.mean) < 0
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"loss": np.append(losses(0.5)[:-1], np.nan)}, "it diverged: a loss or a gradient norm is not finite."),
+        ({"lr": np.full(STEPS, np.nan), "config": {"seed": 0}}, "it has no learning rate, recorded or as a number in "
+         "its config."),
+    ],
+)  # fmt: skip
+def test_without_a_run_that_counts_there_is_no_answer(write_run: WriteRun, more: Any, why: str) -> None:
+    found = compare_strategies(arms(write_run, more, more))
+    assert found.status == f"none of the 6 runs can be compared: {why}"
+    assert (found.chosen_by, found.metric, len(found.strategies)) == ("", "", 2)
+
+
+def test_one_missing_loss_at_the_end_is_named(write_run: WriteRun) -> None:
+    long = {"steps": 200, "loss": np.linspace(2, 0.5, 200), "lr": np.full(200, 0.1)}
+    gap = np.where(np.arange(200) == 195, np.nan, long["loss"])
+    clipped = compare_strategies(arms(write_run, long | {"loss": gap}, long)).strategies[1]
+    assert clipped.excluded[0] == (
+        "clipped 0: its final loss is not known: a loss in the last 5 % of its steps is NaN or infinite."
+    )
+
+
+def test_losses_below_zero_have_a_common_level(write_run: WriteRun) -> None:
+    """Of negative losses too the level lies above the lowest that each strategy reaches."""
+    found = compare_strategies(arms(write_run, {"loss": losses(-0.5)}, {"loss": losses(-0.4)}))
+    plain, clipped = found.strategies
+    assert -0.4 < found.level < -0.3
+    assert clipped.speed.mean < plain.speed.mean < STEPS
 
 
 def test_micro_batch_clipping_is_another_strategy_at_each_size(write_run: WriteRun) -> None:

@@ -1,5 +1,6 @@
 """A sweep is its rules one by one; advice rests on what it says it rests on."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -132,7 +133,10 @@ def test_advice_says_what_speaks_against_it(write_run: WriteRun) -> None:
     norms = np.exp(-np.arange(1000) / 100) * np.exp(0.1 * rng.standard_normal(1000))
     norms[500] = np.nan
     run = write_run(steps=1000, grad_norm=norms, clip={"name": "fixed", "parameters": {"max_norm": 1.0}})
-    phase, clipped, odd = analysis.recommend_thresholds(run).warnings
+    phase, clipped, odd, few = analysis.recommend_thresholds(run).warnings
+    assert re.fullmatch(
+        r"The fixed norm rests on only about \d+ independent blocks, so its interval is .* narrow\.", few
+    )
     assert phase.startswith("100% of the clipped steps are early: the threshold acts in one phase only.")
     assert clipped.startswith(
         "This run was clipped: without the clip, or with another, its norms would have been others."

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gradlens import analysis, clipping
+from gradlens.cli import main
 from gradlens.store import Run
 
 WriteRun = Callable[..., Run]
@@ -34,6 +35,21 @@ def test_nonfinite_norms_are_counted_and_not_clipped(write_run: WriteRun) -> Non
     result = analysis.thresholds(write_run(grad_norm=norms), clipping.fixed(1.0))
     assert (result.nonfinite, result.rate) == (2, 1.0)
     assert not result.clipped[[0, 399]].any()
+
+
+@pytest.mark.parametrize(
+    ("norm", "why"),
+    [
+        (np.nan, "none of the 50 gradient norms of run 'run' is finite; see gradlens analyze stability."),
+        (-1.0, "run 'run' has 50 negative values of grad_norm among 50: those are no norms. Was something else logged "
+         "under that name?"),
+    ],
+)  # fmt: skip
+def test_norms_that_are_none_give_no_answer(write_run: WriteRun, norm: float, why: str) -> None:
+    run = write_run(steps=50, grad_norm=np.full(50, norm))
+    assert analysis.thresholds(run, clipping.autoclip(10)).status == why
+    assert analysis.threshold_sweep(run, clipping.fixed, [1.0]).status == why
+    assert main(["analyze", "thresholds", str(run.path), "--max-norm", "1"]) == 1
 
 
 def test_a_run_without_norms_says_so(write_run: WriteRun) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import dataclasses
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +79,32 @@ def test_the_caption_states_r_with_interval_trend_and_placebo(dynamics: Figure, 
         assert f"r = {answer.raw.pearson:.2f} [{low:.2f}, {high:.2f}]" in dynamics.caption
         assert f"without a cubic trend in time {answer.detrended.pearson:.2f}" in dynamics.caption
         assert f"placebo of constant curvature (SGD) {answer.placebo.raw:.2f}" in dynamics.caption
+
+
+def test_points_right_of_a_threshold_that_moved_are_counted(write_run: WriteRun) -> None:
+    """Norms that fall: nearly all lie right of the last threshold, and hardly one was above that of its step."""
+    norms = np.exp(np.linspace(2, 0, 400) + 0.02 * np.random.default_rng(1).standard_normal(400))
+    replayed = clipping.replay(clipping.autoclip(10), norms)
+    moved = write_run(
+        clip=AUTOCLIP, grad_norm=norms, clip_threshold=replayed.thresholds, clipped=replayed.clipped, name="moved"
+    )
+    moved = dataclasses.replace(moved, environment={**moved.environment, "smoothness": "hvp"})
+    answer = analysis.norm_smoothness(moved, tries=99)
+    right = np.isin(moved.series("grad_norm")[0], answer.steps) & (norms > answer.threshold)
+    drawn = figures.training_dynamics([moved], answers=[answer])
+    said = f"of the {right.sum()} points right of it {replayed.clipped[right].sum()} were clipped when they were met. "
+    assert f"end of training: {said}" in drawn.caption
+    assert "local smoothness (hvp) against" in drawn.caption
+    assert drawn.panels[2].subtitle.startswith("hvp smoothness")
+    fixed = {"name": "fixed", "parameters": {"max_norm": 2.0}}
+    still = write_run(clip=fixed, clip_threshold=np.full(400, 2.0), clipped=norms > 2, grad_norm=norms)
+    both = [answer, analysis.norm_smoothness(still, tries=99)]
+    assert (
+        "end of training: everything right of it is clipped. "
+        in figures.training_dynamics([still], answers=both[1:]).caption
+    )
+    mixed = figures.training_dynamics([moved, still], labels=["A", "B"], answers=both)
+    assert f"training; A: {said[:-2]}; B: everything right of it is clipped. " in mixed.caption
 
 
 def test_missing_data_speak(write_run: WriteRun) -> None:

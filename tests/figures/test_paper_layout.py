@@ -16,7 +16,10 @@ from gradlens.figures.figure import Figure
 from gradlens.figures.ticks import ticks
 from gradlens.figures.venues import COLUMNS, Page, page, styles
 
-PAGES = sorted({page(style, column) for style in styles() for column in COLUMNS}, key=lambda one: (one.width, one.size, one.family))
+PAGES = sorted(
+    {page(style, column) for style in styles() for column in COLUMNS},
+    key=lambda one: (one.width, one.size, one.family),
+)
 FOUR_PAGES = (PAGES[0], PAGES[2], page("icml2024", "half"), PAGES[-1])
 SLACK = 0.5
 """Points that two boxes may share: a box is a line's height, not its ink."""

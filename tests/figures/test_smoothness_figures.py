@@ -39,6 +39,17 @@ def test_the_trajectory_has_points_by_iteration_fits_threshold_and_floor(write_r
     assert figures.to_plotly(figure).data
 
 
+def test_two_lines_in_time_have_no_detrended_r_and_huge_numbers_are_drawn(write_run: WriteRun) -> None:
+    step = np.arange(200)
+    run = write_run(steps=200, grad_norm=np.exp(1 - 0.001 * step), smoothness=np.exp(3 - 0.002 * step))
+    for draw in (figures.smoothness_trajectory, figures.training_dynamics):
+        shown = run if draw is figures.smoothness_trajectory else [run]
+        assert "without a cubic trend in time not defined, " in draw(shown).caption
+    huge = 10.0 ** np.linspace(150, 308, 200)
+    drawn = figures.smoothness_trajectory(write_run(steps=200, grad_norm=huge, smoothness=huge))
+    assert "Power: the numbers are too large" in drawn.caption
+
+
 def test_runs_share_their_limits(write_run: WriteRun) -> None:
     runs = [
         write_run(seed=seed, name=str(seed), smoothness=np.full(400, 10.0**seed) + np.arange(400)) for seed in (0, 3)

@@ -36,11 +36,11 @@ def run(given: argparse.Namespace) -> int:
         return 1 if problems else 0
     for problem in problems:
         print(f"gradlens: {problem}", file=sys.stderr)
-    if answer.strategies:
+    if answer.strategies and not answer.status:
         print(f"Each at its own best learning rate by {answer.chosen_by}; steps to a loss of {number(answer.level)}.\n")
         print_table(_HEAD, [_row(each) for each in answer.strategies], right=range(1, len(_HEAD)))
         print()
-    for each in answer.differences:
+    for each in () if answer.status else answer.differences:
         found, name = (each.final, answer.metric) if answer.metric else (each.loss, "final loss")
         span = f"{name} {_signed(found.mean)} [{_signed(found.low)}, {_signed(found.high)}], paired by seed"
         print_entry("difference", f"{each.name} less {each.baseline}: {each.status or span}")
@@ -50,9 +50,9 @@ def run(given: argparse.Namespace) -> int:
         print_entry("ran on", f"{strategy.name}: {words}; {where.runs} runs")
         for sentence in strategy.excluded:
             print_entry("left out", sentence)
-    for doubt in answer.doubts:
+    for doubt in () if answer.status else answer.doubts:
         print_entry("to bear in mind", doubt)
-    if answer.strategies:
+    if answer.strategies and not answer.status:
         print("\ndraw it with: gradlens export figure RUNS --figure strategy_comparison --out figure")
     return 1 if problems else 0
 

@@ -22,6 +22,7 @@ from gradlens.store import Run
 
 Floats = NDArray[np.float64]
 LIMIT = 4000
+_LEAST, _MOST = -300, 308  # powers of ten that a float holds
 _LINE_POINTS = 100
 _COLOURS = {"least squares": "run-7", "quantile 0.9": "run-3", "quantile 0.95": "run-1", "power": "run-4"}
 _NAMES = {
@@ -120,7 +121,7 @@ def _range(each: Sequence[Floats]) -> Limits:
         return 0.1, 10.0
     low, high = math.log10(values.min()), math.log10(values.max())
     air = 0.05 * (high - low) or 0.3
-    return 10 ** (low - air), 10 ** (high + air)
+    return 10 ** max(low - air, _LEAST), 10 ** min(high + air, _MOST)
 
 
 def _numbers(text: str, answer: NormSmoothness) -> str:
@@ -148,6 +149,6 @@ def _fitted(fit: LineFit) -> str:
 
 def _with(value: float, interval: tuple[float, float]) -> str:
     if not math.isfinite(interval[0]):
-        return f"{value:.3g}"
+        return f"{value:.3g}" if math.isfinite(value) else "not defined"
     digits = ".2f" if abs(value) < 10 else ".3g"
     return f"{value:{digits}} [{interval[0]:{digits}}, {interval[1]:{digits}}]"

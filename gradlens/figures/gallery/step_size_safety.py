@@ -32,8 +32,9 @@ def step_size_safety(result: StepSizeSafety, *, label: str = "") -> Figure:
     above = result.product > result.limit
     marks: list[Mark] = []
     drawn = 0
+    drawable = np.isfinite(result.product) & (result.product > 0)  # the axis is logarithmic
     for chosen, role, text in ((~above, "run-0", _below(result)), (above, "run-1", "above the limit")):
-        places = np.flatnonzero(chosen)
+        places = np.flatnonzero(chosen & drawable)
         places = places[np.unique(np.linspace(0, len(places) - 1, min(len(places), LIMIT)).astype(np.int64))]
         if len(places):
             marks.append(Points(result.steps[places].astype(np.float64), result.product[places], role, text))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlens.analysis import NormSmoothness, norm_smoothness
+from gradlens.analysis.alignment import NOTHING, at_steps
 from gradlens.clipping import describe
 from gradlens.figures.figure import Axis, Figure, Hexbin, Limits, Mark, Panel, Rule, Text
 from gradlens.figures.gallery.curves import Curve, curve, foot, within
@@ -35,8 +36,8 @@ def training_dynamics(
 ) -> Figure:
     """Step size and log training loss against iteration; smoothness against gradient norm, one hexbin a run.
 
-    The hexbins share their limits; a dotted line marks the clip threshold at the end of training: everything right of
-    it is clipped.
+    The hexbins share their limits; a dotted line marks the clip threshold at the end of training. Everything right of
+    it is clipped, unless the threshold moved: the caption then counts the points that were.
 
     Args:
         runs: one or more runs; the paper's pair is one unclipped and one clipped.
@@ -68,7 +69,7 @@ def training_dynamics(
         _curves(runs, labels, colours, "loss", "Training loss", "natural logarithm", smoothing, steps, log=True),
     ]
     clouds = norm_clouds(runs, answers, labels, colours, [steps] * len(runs))
-    return Figure("training_dynamics", (*panels, *clouds.panels), _caption(labels, answers, steps))
+    return Figure("training_dynamics", (*panels, *clouds.panels), _caption(runs, labels, answers, steps))
 
 
 def norm_clouds(
@@ -92,7 +93,7 @@ def norm_clouds(
         _hexbin(run, answer, text, colour, limits, shown)
         for run, answer, text, colour, shown in zip(runs, answers, labels, colours, steps, strict=True)
     )
-    return Figure("norm_clouds", panels, _caption(labels, answers, None))
+    return Figure("norm_clouds", panels, _caption(runs, labels, answers, None))
 
 
 def run_labels(runs: Sequence[Run]) -> tuple[str, ...]:
@@ -150,7 +151,7 @@ def _hexbin(
         marks.append(Rule(float(np.log(answer.threshold)), "x", _threshold_label(run.clip)))
     return Panel(
         title=text,
-        subtitle="same-batch smoothness against gradient norm, natural logarithms",
+        subtitle=f"{_estimator(answer)} smoothness against gradient norm, natural logarithms",
         x=axes[0],
         y=axes[1],
         marks=tuple(marks),
@@ -192,19 +193,44 @@ def _log(values: Floats) -> Floats:
 
 
 def _r(value: float, interval: tuple[float, float]) -> str:
-    return f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]"
+    return f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]" if np.isfinite(value) else "not defined"
 
 
-def _caption(labels: Sequence[str], answers: Sequence[NormSmoothness], steps: tuple[int, int] | None) -> str:
+def _estimator(answer: NormSmoothness) -> str:
+    return answer.estimator.replace("_", "-")
+
+
+def _right_of_the_line(runs: Sequence[Run], labels: Sequence[str], answers: Sequence[NormSmoothness]) -> str:
+    """What the dotted line parts: all of a fixed threshold's clipped points, not those of one that moved."""
+    found = {}
+    for run, text, answer in zip(runs, labels, answers, strict=True):
+        if answer.status or run.clip is None or not np.isfinite(answer.threshold):
+            continue
+        series = run.several("clip_threshold", "clipped")
+        at_probes = at_steps(series.get("clip_threshold", NOTHING), answer.steps)
+        clipped = at_steps(series["clipped"], answer.steps) if "clipped" in series else answer.grad_norm > at_probes
+        right = answer.grad_norm > answer.threshold
+        moved = not np.all(at_probes[np.isfinite(at_probes)] == answer.threshold)
+        count = f"of the {int(right.sum()):,} points right of it {int((clipped[right] > 0).sum()):,} were clipped when "
+        found[text] = f"{count}they were met" if moved else "everything right of it is clipped"
+    line = "The dotted line is the clip threshold at the end of training"
+    if len(found) == 1 or len(set(found.values())) == 1:
+        return f"{line}: {next(iter(found.values()))}. "
+    return f"{line}; {'; '.join(f'{text}: {what}' for text, what in found.items())}. " if found else ""
+
+
+def _caption(
+    runs: Sequence[Run], labels: Sequence[str], answers: Sequence[NormSmoothness], steps: tuple[int, int] | None
+) -> str:
     drawn = any(not answer.status for answer in answers)
-    clipped = any(np.isfinite(answer.threshold) and not answer.status for answer in answers)
+    kinds = dict.fromkeys(_estimator(answer) for answer in answers)
+    how = ", on the step's own batch," if set(kinds) == {"same-batch"} else f" ({', '.join(kinds)})"
     parts = [
         "Training dynamics. Top: step size (norm of each parameter update) and natural logarithm of the training "
-        "loss. Below: local smoothness, on the step's own batch, against gradient norm before clipping, natural "
-        "logarithms"
+        f"loss. Below: local smoothness{how} against gradient norm before clipping, natural logarithms"
         + ", in hexagons; limits are shared. " * drawn
         + ". " * (not drawn)
-        + "The dotted line is the clip threshold at the end of training: everything right of it is clipped. " * clipped
+        + _right_of_the_line(runs, labels, answers)
         + "Pearson's r between the logs, with a 95 % block-bootstrap interval:"
     ]
     for text, answer in zip(labels, answers, strict=True):
