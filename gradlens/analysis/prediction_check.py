@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gradlens.analysis.hit_rate import HitRate, hit_rate
 from gradlens.analysis.ladders import Ladder
 from gradlens.analysis.micro_batch_bias import MicroBatchBias
-from gradlens.analysis.sweet_spot import HitRate, SweetSpot, hit_rate
+from gradlens.analysis.sweet_spot import SweetSpot
 
 FEWEST_SIZES = 3
 """Sizes that prediction and sweep must share: of two, any guess hits too often."""
