@@ -191,12 +191,14 @@ def _why_not(
 
 
 def early_spread(losses: Floats) -> float:
-    """Standard deviation of the first losses, without their trend; NaN where there are too few.
+    """Standard deviation of the first losses, without their trend; NaN where there are too few or one is not finite.
 
     >>> round(early_spread(-np.arange(30.0) + 0.5 * (-1.0) ** np.arange(30)), 2)
     0.71
     """
-    return float(np.std(np.diff(losses[:_FEW])) / np.sqrt(2)) if len(losses) >= _FEW else np.nan
+    early = losses[:_FEW]
+    known = len(early) == _FEW and np.isfinite(early).all()
+    return float(np.std(np.diff(early)) / np.sqrt(2)) if known else np.nan
 
 
 def how_it_ended(

@@ -89,3 +89,19 @@ def test_figures_by_name(root: Path, name: str, tmp_path: Path, capsys: pytest.C
     assert main(command) == 0
     assert (tmp_path / f"{name}.csv").exists()
     assert "learning rate" in capsys.readouterr().out
+
+
+def test_the_figure_of_a_metric_that_is_better_small(root: Path, tmp_path: Path) -> None:
+    command = [
+        "export",
+        "figure",
+        str(root),
+        "--figure",
+        "micro_batch_bias",
+        "--out",
+        str(tmp_path / "small"),
+        "--formats",
+    ]
+    assert main([*command, "svg", "--better", "smaller"]) == 0
+    assert "test_accuracy is best at b = 64" in (tmp_path / "small.caption.txt").read_text()
+    assert main([*command, "svg", "--better", "none"]) == 2

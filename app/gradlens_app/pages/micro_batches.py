@@ -207,8 +207,11 @@ def _prediction(own: SweetSpot | None, hits: HitRate) -> Tile:
     if own is None:
         return Tile(title, (("–", "", ""),), ("no run here has estimates at frozen weights",))
     if hits.n:
-        count = sum(each.hit for each in hits.agreements)
-        judged = f"hit rate: {count} of {hits.n} learning rates within a factor 2 of the sweep's best"
+        judged = (
+            f"hit rate: {hits.hits} of {hits.n} learning rates within a factor 2 of the sweep's best, "
+            f"exact 95 % interval {hits.low:.2f} to {hits.high:.2f}; "
+            f"always guessing b = {hits.constant} hits {hits.constant_hits}"
+        )
     else:
         judged = "hit rate not known: no sweep over three sizes here at a predicted learning rate"
     value = f"b = {own.best}" if own.best else "–"

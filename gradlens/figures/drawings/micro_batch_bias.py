@@ -11,8 +11,12 @@ from gradlens.figures.gallery.micro_batch_bias import micro_batch_bias
 from gradlens.store import Run
 
 
-def _make(runs: Sequence[Run], metric: str = "test_accuracy", lr: float | None = None) -> Figure:
-    return micro_batch_bias(ask(runs, metric=metric), lr=lr)
+def _make(
+    runs: Sequence[Run], metric: str = "test_accuracy", lr: float | None = None, better: str = "larger"
+) -> Figure:
+    if better not in ("larger", "smaller"):
+        raise ValueError(f"expected better to be 'larger' or 'smaller'; got {better!r}.")
+    return micro_batch_bias(ask(runs, metric=metric, larger_is_better=better == "larger"), lr=lr)
 
 
 DRAWING = Drawing(
@@ -20,5 +24,6 @@ DRAWING = Drawing(
     options=(
         Option("metric", str, "held-out metric that the runs logged"),
         Option("lr", float, "learning rate to show"),
+        Option("better", str, "whether a larger or a smaller metric is better: larger, the default, or smaller"),
     ),
 )

@@ -47,7 +47,7 @@ def sweet_spot(result: SweetSpot) -> Figure:
     doubt = result.status or "The training is at rest, as the prediction presumes."
     caption = (
         f"Gradient norm at rest predicted from the run {result.run!r} alone, at lr {result.lr:g} and smoothness "
-        f"{result.smoothness:.3g}, with 95 % jackknife intervals over {len(result.steps)} probes: best b = "
-        f"{result.best}. {doubt[:1].upper()}{doubt[1:]}"
+        f"{result.smoothness:.3g}: best b = {result.best}. Bars: the 95 % resampling error of {len(result.steps)} "
+        f"probes only; how far a swept norm would be is not known. {doubt[:1].upper()}{doubt[1:]}"
     )
     return Figure(_NAME, (panel,), caption, columns=1)
