@@ -49,7 +49,7 @@ def test_for_people_and_for_machines(root: Path, question: str, capsys: pytest.C
             "takes three sizes",
             "draw it with",
         ),
-        "strategies": ("no clipping", "micro-batch clipping, b = 4", "paired by seed", "one learning rate only"),
+        "strategies": ("no clipping", "micro-batch clipping, b = 4", "seeds do not differ", "one learning rate only"),
         "sweet-spot": ("b 64: best b = 4", "predicted norm", "probes' error, 95 %", "is not known"),
     }[question]:
         assert words in " ".join(printed.out.split())
