@@ -25,19 +25,10 @@ def test_thresholds_says_which_steps_a_rule_would_have_clipped(run: Run, capsys:
     answer = analysis.thresholds(run, clipping.autoclip(10))
     assert main(["analyze", "thresholds", str(run.path), "--percentile", "10"]) == 0
     head, row, *rest = capsys.readouterr().out.splitlines()
-    assert head.split() == [
-        "name",
-        "steps",
-        "clipped",
-        "early",
-        "middle",
-        "late",
-        "last",
-        "threshold",
-        "NaN",
-        "or",
-        "inf",
-    ]
+    columns = ("name", "steps", "clipped", "early", "middle", "late", "last threshold", "median coef", "NaN or inf")
+    found = [" ".join(cell.split()) for cell in head.split("  ") if cell.strip()]
+    assert found[:7] == list(columns[:7])
+    assert found[-1] == columns[-1]
     rates = [f"{100 * rate:.1f} %" for rate in (answer.rate, *answer.rate_by_phase)]
     assert row.split("  ")[0] == "plain"
     assert [cell.strip() for cell in row.split("  ") if cell.strip()][1:6] == ["60", *rates]
@@ -71,7 +62,7 @@ def test_a_question_without_its_rule_is_wrong_use(run: Run, capsys: Capture) -> 
 def test_every_question_has_json_and_says_what_it_answers(capsys: Capture) -> None:
     for question in QUESTIONS:
         with pytest.raises(SystemExit) as end:
-            main(["analyze", question.__name__.rpartition(".")[2], "--help"])
+            main(["analyze", question.__name__.rpartition(".")[2].replace("_", "-"), "--help"])
         assert end.value.code == 0
         assert "--json" in capsys.readouterr().out
 
