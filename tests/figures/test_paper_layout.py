@@ -16,10 +16,15 @@ from gradlens.figures.figure import Figure
 from gradlens.figures.ticks import ticks
 from gradlens.figures.venues import COLUMNS, Page, page, styles
 
-PAGES = sorted(
+ALL = sorted(
     {page(style, column) for style in styles() for column in COLUMNS},
-    key=lambda one: (one.width, one.size, one.family),
+    key=lambda one: (one.width, -one.size, one.family),
 )
+PAGES = [
+    sheet
+    for place, sheet in enumerate(ALL)  # what fits a page fits one that is hardly wider, in the same type or smaller
+    if not any(sheet.width - narrower.width < 0.1 and narrower.size >= sheet.size for narrower in ALL[:place])
+]
 FOUR_PAGES = (PAGES[0], PAGES[2], page("icml2024", "half"), PAGES[-1])
 SLACK = 0.5
 """Points that two boxes may share: a box is a line's height, not its ink."""

@@ -285,7 +285,7 @@ def test_a_hung_disk_neither_delays_a_step_nor_the_end(
             begin = time.perf_counter()
             writer.append(row, values)
             took.append(time.perf_counter() - begin)
-        if max(took) < 0.010:
+        if max(took) < 0.010 and statistics.median(took[10_000:]) < 1e-6:
             break
     assert max(took) < 0.010
     assert statistics.median(took[10_000:]) < 1e-6  # rows are dropped by now
