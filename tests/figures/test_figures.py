@@ -63,6 +63,12 @@ def test_training_dynamics_is_the_papers_figure(dynamics: Figure, pair: list[Run
     assert rule.label == "log(10th percentile of gradient norm)"
 
 
+def test_no_runs_raw_curve_lies_over_an_average(dynamics: Figure) -> None:
+    for panel in dynamics.panels[:2]:
+        faint = [line.faint for line in marks(panel, Line)]
+        assert faint == [True, True, False, False]
+
+
 def test_limits_hold_every_point_of_both_runs(dynamics: Figure) -> None:
     for panel in dynamics.panels[2:]:
         (cells,) = marks(panel, Hexbin)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gradlens.analysis import NormSmoothness, norm_smoothness
 from gradlens.analysis.alignment import NOTHING, at_steps
 from gradlens.clipping import describe
-from gradlens.figures.figure import Axis, Figure, Hexbin, Limits, Mark, Panel, Rule, Text
+from gradlens.figures.figure import Axis, Figure, Hexbin, Limits, Line, Mark, Panel, Rule, Text
 from gradlens.figures.gallery.curves import Curve, curve, foot, within
 from gradlens.figures.palette import run_colours
 from gradlens.schema import label as axis_label
@@ -125,7 +125,9 @@ def _curves(
         steps, values = run.series(name)
         if len(steps):
             curves.append(curve(steps, _log(values) if log else values, colour, text, smoothing, shown))
-    marks: tuple[Mark, ...] = tuple(mark for one in curves for mark in one.marks)
+    drawn = [mark for one in curves for mark in one.marks]
+    # What is raw lies under every average: else the raw curve of one run hides the average of another.
+    marks: tuple[Mark, ...] = tuple(sorted(drawn, key=lambda mark: not (isinstance(mark, Line) and mark.faint)))
     unit = f"log({axis_label(name)})" if log else axis_label(name)
     if not marks:
         marks = (Text(f"None of these runs recorded {name}."),)
