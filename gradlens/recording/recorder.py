@@ -243,6 +243,8 @@ class Recorder:
             TypeError: if ``compute`` is no function or returns no such loss, or ``domain`` is no text. Whatever
                 ``compute`` raises comes through.
             ValueError: if ``of`` is not a positive whole number, or ``domain`` is too long.
+            RuntimeError: under a rule on micro-batches, if something else has written to the gradient that the ones
+                before have left.
         """
         if isinstance(of, bool) or not isinstance(of, int) or of < 1:
             raise ValueError(f"of takes the number of micro-batches in the step, 1 or more; got {of!r}.")
