@@ -7,9 +7,8 @@ microseconds beside its memory: where a training has hundreds of small tensors, 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -48,14 +47,23 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
     >>> norms([torch.tensor([3.0, 4.0]), torch.ones(10_000)]).tolist()
     [5.0, 100.0]
     """
-    made: list[Tensor] = []
-    rows = [_looked_at(tensor, made) for tensor in tensors]
-    squares = _summed([each for each in rows if each is not None])
-    if len(squares) < len(tensors):
-        found = iter(squares)
-        pairs = zip(tensors, rows, strict=True)
-        squares = np.array([_squares_of_half(tensor) if views is None else next(found) for tensor, views in pairs])
-    return torch.from_numpy(_roots(squares, lambda index: in_one_piece(tensors[index])))
+    return torch.from_numpy(_roots(_sums_of_squares(tensors), lambda index: in_one_piece(tensors[index])))
+
+
+def copy_and_norms(tensors: Sequence[Tensor], copies: Sequence[Tensor]) -> Tensor:
+    """Copy each tensor, and take its L2 norm while it is in the processor's cache: (n,) float64.
+
+    Args:
+        tensors: as for :func:`norms`.
+        copies: of the same sizes and dtypes; written to.
+    """
+
+    def copied() -> Iterator[Tensor]:
+        for tensor, other in zip(tensors, copies, strict=True):
+            other.copy_(tensor.detach())
+            yield tensor
+
+    return torch.from_numpy(_roots(_sums_of_squares(copied()), lambda index: in_one_piece(tensors[index])))
 
 
 def difference_norms(new: Sequence[Tensor], old: Sequence[Tensor]) -> Tensor:
@@ -69,7 +77,10 @@ def difference_norms(new: Sequence[Tensor], old: Sequence[Tensor]) -> Tensor:
     """
 
     def difference(index: int) -> Tensor:
-        return in_one_piece(new[index]).double() - in_one_piece(old[index]).double()
+        one, other = in_one_piece(new[index]), in_one_piece(old[index])
+        if torch.equal(one, other):  # parameters that a step has left alone need no copies in double precision
+            return torch.zeros(1)
+        return one.double() - other.double()
 
     squares = np.empty(len(new))
     scratch: dict[torch.dtype, NDArray[Any]] = {}
@@ -114,18 +125,6 @@ def row_norms(matrix: Tensor) -> Tensor:
     if bad.any():
         roots[bad] = torch.linalg.vector_norm(one[torch.from_numpy(bad)], dim=1, dtype=torch.float64).numpy()
     return torch.from_numpy(roots)
-
-
-def _looked_at(tensor: Tensor, made: list[Tensor]) -> list[NDArray[Any]] | None:
-    """Views of a tensor's memory, or of that of a plain tensor made of it; None for one of half precision."""
-    one = tensor
-    plain = tensor.layout is torch.strided and tensor.is_cpu and tensor.is_contiguous() and not tensor.is_neg()
-    if not plain or tensor.dtype not in _KINDS:
-        one = in_one_piece(tensor)
-        made.append(one)  # so that it is there for as long as it is looked at
-        if one.dtype in _HALF:
-            return None
-    return _rows(one)
 
 
 def _rows(tensor: Tensor) -> list[NDArray[Any]]:
@@ -174,16 +173,20 @@ def _shapes(size: int) -> list[tuple[int, tuple[int, int]]]:
     return [(0, (whole // _ROW, _ROW)), (whole, (1, size - whole))]
 
 
-def _summed(tensors: Sequence[Sequence[NDArray[Any]]]) -> Floats:
-    """Sum of squares of each tensor."""
-    views = list(chain.from_iterable(tensors))
-    if not views:
-        return np.zeros(len(tensors))
+def _sums_of_squares(tensors: Iterable[Tensor]) -> Floats:
+    """Sum of squares of each tensor, one after the other."""
+    squares: list[Any] = []
+    counts: list[int] = []
     with np.errstate(all="ignore"):  # what overflows is computed again
-        squares = [np.vecdot(view, view) for view in views]
-    each_has_one = len(views) == len(tensors) and all(tensors)
-    counts = list(map(len, squares)) if each_has_one else [sum(map(len, each)) for each in tensors]
-    return _segments(np.concatenate(squares, dtype=np.float64), counts)
+        for tensor in tensors:
+            one = in_one_piece(tensor)  # held while its memory is looked at
+            if one.dtype in _HALF:
+                found: list[Any] = [(_squares_of_half(one),)]
+            else:
+                found = [np.vecdot(view, view) for view in _rows(one)]
+            squares += found
+            counts.append(sum(map(len, found)))
+    return _segments(np.concatenate(squares, dtype=np.float64), counts) if squares else np.zeros(len(counts))
 
 
 def _segments(numbers: Floats, counts: Sequence[int]) -> Floats:

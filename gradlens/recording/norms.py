@@ -55,6 +55,14 @@ def difference_norms(new: Sequence[Tensor], old: Sequence[Tensor], device: torch
     return tensor_norms(old, device)
 
 
+def copy_and_norms(tensors: Sequence[Tensor], copies: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Copy tensors, and take the norm of each, as :func:`tensor_norms`; on the CPU by one read of the memory."""
+    if device.type == "cpu":
+        return cpu_norms.copy_and_norms(tensors, copies)
+    torch._foreach_copy_(list(copies), [tensor.detach() for tensor in tensors])
+    return tensor_norms(tensors, device)
+
+
 def global_norm(norms: Tensor) -> Tensor:
     """L2 norm of the concatenation of tensors, from the norm of each.
 

@@ -167,7 +167,8 @@ class Probes:
             self._at_theta(row, waiting)
             self._measure_micro_batches(row, clip)
         if self._update_due(row):
-            self._updates[which].before(self._share(which))
+            norms_before = self._updates[which].before(self._share(which), self.device)
+            row.add_part("param_norm", self._shares[which], norms_before)
         return norms
 
     def after_update(self, row: StepRow, which: int) -> None:
@@ -250,10 +251,6 @@ class Probes:
         if self._plan.distance(row.step):
             row.scalars["distance"] = global_norm(self._distance.measure(self.parameters, self.device))
         self._curvature.at_theta(row, scales, copy=self._clipping)
-        if self._plan.update(row.step):
-            norms = tensor_norms(self.parameters, self.device)
-            row.tensors["param_norm"] = norms
-            row.scalars["param_norm"] = global_norm(norms)
 
     def _measure_micro_batches(self, row: StepRow, clip: MicroBatchClip | None) -> None:
         if self._plan.micro_batches(row.step):
@@ -280,13 +277,19 @@ class Probes:
                 row.tensors["grad_norm"] = plain / scale
 
     def _note_update(self, row: StepRow) -> None:
-        parts = row.parts["update_norm"]
-        moved = global_norm(parts[0][1] if len(parts) == 1 else torch.cat([norms for _, norms in parts]))
+        measured = {places for places, _ in row.parts["param_norm"]}
+        for which, places in enumerate(self._shares):
+            if places not in measured:  # this optimizer has not stepped, so that they are still those of theta_t
+                row.add_part("param_norm", places, tensor_norms(self._share(which), self.device))
+        found = {kind: row.parts[kind] for kind in ("update_norm", "param_norm")}
+        norms: dict[str | Part, Tensor] = {
+            kind: global_norm(torch.cat([each for _, each in parts])) for kind, parts in found.items()
+        }
         if self._plan.update(row.step):
-            row.tensors["update_norm"] = whole(parts, len(self.parameters))
-            row.scalars["update_norm"] = moved
+            row.scalars |= norms
+            row.tensors |= {kind: whole(parts, len(self.parameters)) for kind, parts in found.items()}
         if row.probing:
-            self._curvature.over(row, moved)
+            self._curvature.over(row, norms["update_norm"])
 
     def _left_out(self, row: StepRow) -> None:
         """No optimizer stepped: note the gradient as it is."""

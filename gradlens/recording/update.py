@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gradlens.recording.norms import difference_norms
+from gradlens.recording.norms import copy_and_norms, difference_norms
 
 
 class UpdateProbe:
@@ -20,12 +20,14 @@ class UpdateProbe:
     def __init__(self) -> None:
         self._before: list[Tensor] = []
 
-    def before(self, parameters: Sequence[Tensor]) -> None:
-        """Copy the parameters."""
-        if self._before:
-            torch._foreach_copy_(self._before, [parameter.detach() for parameter in parameters])
-        else:
-            self._before = [parameter.detach().clone() for parameter in parameters]
+    def before(self, parameters: Sequence[Tensor], device: torch.device) -> Tensor:
+        """Copy the parameters.
+
+        Returns:
+            L2 norm of each, (parameters,) float64 on ``device``.
+        """
+        self._before = self._before or [torch.empty_like(parameter) for parameter in parameters]
+        return copy_and_norms(parameters, self._before, device)
 
     def after(self, parameters: Sequence[Tensor], device: torch.device, *, keep: bool) -> Tensor:
         """L2 norm of each parameter's move since :meth:`before`.

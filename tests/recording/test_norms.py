@@ -13,7 +13,7 @@ from nets import norm64
 
 from gradlens import clipping
 from gradlens.recording.device_rules import device_rule
-from gradlens.recording.norms import difference_norms, global_norm, tensor_norms
+from gradlens.recording.norms import copy_and_norms, difference_norms, global_norm, tensor_norms
 from gradlens.recording.row_finisher import RowFinisher
 from gradlens.recording.row_ring import RowRing
 from gradlens.recording.step_row import Part
@@ -47,6 +47,20 @@ def test_views_empties_sparse_and_complex() -> None:
     expected = [base.t()[::3].double().norm().item(), 0.0, 5.0, 5.0, 2.0]
     assert np.allclose(tensor_norms(tensors, CPU), expected, rtol=1e-7)
     assert tensor_norms([], CPU).tolist() == []
+
+
+def test_a_copy_and_its_norms_are_those_of_the_tensors() -> None:
+    tensors = [torch.randn(70_000), torch.randn(64, 64).t()[::3], torch.randn(5).bfloat16(), torch.full((9,), 1e30)]
+    copies = [torch.empty_like(tensor) for tensor in tensors]
+    norms = copy_and_norms(tensors, copies, CPU)
+    assert norms.tolist() == tensor_norms(tensors, CPU).tolist()
+    assert all(map(torch.equal, copies, tensors))
+
+
+def test_tensors_that_did_not_move_are_not_widened(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = [torch.randn(1000), torch.full((1000,), 1e25)]
+    monkeypatch.setattr(torch.Tensor, "double", None)
+    assert difference_norms(tensors, [tensor.clone() for tensor in tensors], CPU).tolist() == [0.0, 0.0]
 
 
 @given(st.lists(st.floats(1e-100, 1e100), min_size=1, max_size=20))
