@@ -21,7 +21,8 @@ from gradlens.store import Run
 Floats = NDArray[np.float64]
 Arm = Literal["clipped", "plain", "control", "pruned", "other"]
 
-OWN_KEYS: Final = frozenset({"lr", "seed", "micro_batch_size", "arm", "draggers", "clip"})
+_SIZE = "micro_batch_size"
+OWN_KEYS: Final = frozenset({"lr", "seed", _SIZE, "arm", "draggers", "clip"})
 """Keys of a run's config that tell the runs of one sweep apart; all others must agree."""
 
 _NOTHING = np.empty(0, dtype=np.int64), np.empty(0)
@@ -79,7 +80,7 @@ def training(run: Run, metric: str = "test_accuracy", chance: float | None = Non
     rates = found.get("lr", _NOTHING)[1]
     lr = rates[0] if len(rates) else _number(run.config.get("lr"))
     size = _count(_last(found, "batch_size"))
-    b = _number(run.config.get("micro_batch_size"))
+    b = _number(run.config.get(_SIZE))
     if np.isnan(b):
         b = size / max(1.0, _last(found, "micro_batches")) if "micro_batches" in found else size
     arm = arm_of(run.clip, run.config)
@@ -138,15 +139,23 @@ def of_one_task(configs: Sequence[Mapping[str, Any]], own: frozenset[str] = OWN_
 def largest_task(configs: Sequence[Mapping[str, Any]], own: frozenset[str] = OWN_KEYS) -> tuple[int, ...]:
     """Which configs are of one task: the most that agree in all but what a sweep varies; of as many, the first.
 
+    Where some say a micro-batch size, it is the task with the most of those.
+
     >>> largest_task([{"lr": 0.1, "noise": 0.2}, {"lr": 0.1, "noise": 0.0}, {"lr": 0.5, "noise": 0.0}])
     (1, 2)
+    >>> largest_task([{"lr": 0.1}, {"lr": 0.2}, {"lr": 0.1, "noise": 0.0, "micro_batch_size": 4}])
+    (2,)
     """
     tasks: dict[tuple[tuple[str, str], ...], list[int]] = {}
     for place, config in enumerate(configs):
         task = tuple(sorted((str(key), str(value)) for key, value in config.items() if key not in own))
         tasks.setdefault(task, []).append(place)
-    most = max(map(len, tasks.values()), default=0)
-    return next((tuple(places) for places in tasks.values() if len(places) == most), ())
+
+    def weight(places: list[int]) -> tuple[int, int]:
+        return sum(_SIZE in configs[place] for place in places), len(places)
+
+    largest = max(tasks.values(), key=weight, default=[])
+    return tuple(largest)
 
 
 def held_out_metrics(runs: Sequence[Run]) -> tuple[str, ...]:
