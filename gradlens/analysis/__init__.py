@@ -14,7 +14,12 @@ from gradlens.analysis.norm_smoothness import NormSmoothness, Phase, norm_smooth
 from gradlens.analysis.over import Outcome, over
 from gradlens.analysis.placebo import Placebo, constant_curvature
 from gradlens.analysis.prediction_check import check_predictions, prediction_at
-from gradlens.analysis.recorded_micro_batches import RecordedMicroBatches, recorded_micro_batches, what_to_record
+from gradlens.analysis.recorded_micro_batches import (
+    RecordedMicroBatches,
+    frozen_estimates,
+    recorded_micro_batches,
+    what_to_record,
+)
 from gradlens.analysis.rule_sweep import parameter_of, sweep_rule
 from gradlens.analysis.smoothness_by_group import GroupSmoothness, SmoothnessByGroup, smoothness_by_group
 from gradlens.analysis.smoothness_comparison import PlaceboDifference, SmoothnessComparison, compare_smoothness
@@ -82,6 +87,7 @@ __all__ = [
     "difference_verdict",
     "domain_detections",
     "dragger_profile",
+    "frozen_estimates",
     "held_out_metrics",
     "hit_rate",
     "landscape",

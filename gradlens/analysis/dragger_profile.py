@@ -6,14 +6,14 @@ Reference: Wang, "Revisiting Convergence of micro-batch clipping", 2024, arXiv 2
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradlens.analysis.micro_batch_tally import Tally, tally
+from gradlens.analysis.micro_batch_tally import MicroBatches, Tally, tally
 from gradlens.analysis.thresholds import PHASES, medians, thirds
 from gradlens.stats.auc import Auc, Concordance, auc
 from gradlens.store import Run
@@ -45,49 +45,21 @@ class Detection:
     auc: Auc
 
 
-@dataclass(frozen=True, slots=True)
-class DraggerProfile:
-    """The micro-batches of a run over the training.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraggerProfile(MicroBatches):
+    """The micro-batches of a run over the training, and whether their numbers tell draggers.
 
     Attributes:
-        domains: (d,) ``"all micro-batches"`` first, then each domain named in recording.
-        edges: (stretches + 1,) int64 steps between which the rows below are means.
-        count: (d, stretches) micro-batches.
-        grad_norm: (d, stretches) mean gradient norm, NaN without a finite one.
-        cosine: (d, stretches) mean cosine with the mean of the step's other micro-batches.
-        clip_coef: (d, stretches) mean clip coefficient.
-        steps: (n,) steps with micro-batches.
-        micro_batches: (n,) how many each has.
-        effective: (n,) effective number by weights, (sum w)^2 / sum w^2 with w coefficient times scale; NaN where a
-            number is missing.
-        effective_lengths: (n,) the same of what each adds to the unclipped gradient, w norm times scale: few long
-            micro-batches make it small. The min rule brings it to the number there is.
         effective_by_phase: median of ``effective`` in each third.
         effective_lengths_by_phase: the same of ``effective_lengths``.
         detections: by score and phase where draggers are known; empty otherwise.
-        known_count: micro-batches known as draggers.
-        recorded: whether the clip coefficients are the training's; otherwise they are counterfactual.
-        n: how many micro-batches.
         status: empty, or a sentence that says why there is no answer.
         note: what to doubt.
     """
 
-    domains: tuple[str, ...]
-    edges: NDArray[np.int64]
-    count: Floats
-    grad_norm: Floats
-    cosine: Floats
-    clip_coef: Floats
-    steps: NDArray[np.int64]
-    micro_batches: NDArray[np.int64]
-    effective: Floats
-    effective_lengths: Floats
     effective_by_phase: tuple[float, ...]
     effective_lengths_by_phase: tuple[float, ...]
     detections: tuple[Detection, ...]
-    known_count: int
-    recorded: bool
-    n: int
     status: str = ""
     note: str = ""
 
@@ -117,27 +89,16 @@ def dragger_profile(run: Run, known: Known | None = None, *, tries: int = 499) -
     References:
         Wang, arXiv 2408.16204: draggers, and the min rule.
     """
-    found = tally(run, _is_known(known), STRETCHES)
+    counted = tally(run, _is_known(known), STRETCHES)
+    found = counted.found
     if known is not None and not callable(known) and found.n:
         _check_domains(known, found)
     n = len(found.steps)
     return DraggerProfile(
-        domains=found.domains,
-        edges=found.edges,
-        count=found.count,
-        grad_norm=found.grad_norm,
-        cosine=found.cosine,
-        clip_coef=found.clip_coef,
-        steps=found.steps,
-        micro_batches=found.micro_batches,
-        effective=found.effective,
-        effective_lengths=found.effective_lengths,
+        **{each.name: getattr(found, each.name) for each in fields(found)},
         effective_by_phase=medians(found.effective),
         effective_lengths_by_phase=medians(found.effective_lengths),
-        detections=_detections(found, tries) if known is not None and n else (),
-        known_count=found.known_count,
-        recorded=found.recorded,
-        n=found.n,
+        detections=_detections(counted, tries) if known is not None and n else (),
         status="" if n else _why_none(run),
         note=_note(found, known is not None),
     )
@@ -163,23 +124,23 @@ def _is_known(known: Known | None) -> Callable[[pd.DataFrame], NDArray[np.bool_]
     return lambda rows: rows["domain"].isin(names).to_numpy(dtype=np.bool_)
 
 
-def _check_domains(known: str | Collection[str], found: Tally) -> None:
+def _check_domains(known: str | Collection[str], found: MicroBatches) -> None:
     for name in [known] if isinstance(known, str) else known:
         if name not in found.domains[1:]:
             there = ", ".join(map(repr, found.domains[1:])) or "none"
             raise ValueError(f"the run has no micro-batches of domain {name!r}; its domains: {there}.")
 
 
-def _detections(found: Tally, tries: int) -> tuple[Detection, ...]:
-    parts = [*zip(PHASES, thirds(len(found.steps)), strict=True), ("all steps", slice(None))]
+def _detections(counted: Tally, tries: int) -> tuple[Detection, ...]:
+    parts = [*zip(PHASES, thirds(len(counted.found.steps)), strict=True), ("all steps", slice(None))]
     return tuple(
-        Detection(score, phase, auc(Concordance(counted.wins[part], counted.pairs[part]), tries=tries))
-        for score, counted in (("grad_norm", found.by_norm), ("cosine", found.by_cosine))
+        Detection(score, phase, auc(Concordance(pairs.wins[part], pairs.pairs[part]), tries=tries))
+        for score, pairs in (("grad_norm", counted.by_norm), ("cosine", counted.by_cosine))
         for phase, part in parts
     )
 
 
-def _note(found: Tally, asked: bool) -> str:
+def _note(found: MicroBatches, asked: bool) -> str:
     if not found.n:
         return ""
     note = NOTE_RECORDED if found.recorded else NOTE_COUNTERFACTUAL

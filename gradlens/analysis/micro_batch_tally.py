@@ -24,12 +24,25 @@ MOST_DOMAINS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """Sums of a run's micro-batches; the fields are those of :class:`gradlens.analysis.DraggerProfile`.
+class MicroBatches:
+    """A run's micro-batches by step, by domain and by stretch of the training.
 
     Attributes:
-        by_norm: pairs within each step in which a known dragger is longer.
-        by_cosine: pairs in which its cosine is smaller.
+        domains: (d,) ``"all micro-batches"`` first, then each domain named in recording.
+        edges: (stretches + 1,) int64 steps between which the rows below are means.
+        count: (d, stretches) micro-batches.
+        grad_norm: (d, stretches) mean gradient norm, NaN without a finite one.
+        cosine: (d, stretches) mean cosine with the mean of the step's other micro-batches.
+        clip_coef: (d, stretches) mean clip coefficient.
+        steps: (n,) steps with micro-batches.
+        micro_batches: (n,) how many each has.
+        effective: (n,) effective number by weights, (sum w)^2 / sum w^2 with w coefficient times scale; NaN where a
+            number is missing.
+        effective_lengths: (n,) the same of what each adds to the unclipped gradient, w norm times scale: few long
+            micro-batches make it small. The min rule brings it to the number there is.
+        known_count: micro-batches known as draggers.
+        recorded: whether the clip coefficients are the training's; otherwise they are counterfactual.
+        n: how many micro-batches.
     """
 
     domains: tuple[str, ...]
@@ -42,11 +55,24 @@ class Tally:
     micro_batches: NDArray[np.int64]
     effective: Floats
     effective_lengths: Floats
-    by_norm: Concordance
-    by_cosine: Concordance
     known_count: int
     recorded: bool
     n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What was counted.
+
+    Attributes:
+        found: the micro-batches.
+        by_norm: pairs within each step in which a known dragger is longer.
+        by_cosine: pairs in which its cosine is smaller.
+    """
+
+    found: MicroBatches
+    by_norm: Concordance
+    by_cosine: Concordance
 
 
 def tally(run: Run, is_known: IsKnown | None, stretches: int) -> Tally:
@@ -77,7 +103,7 @@ def tally(run: Run, is_known: IsKnown | None, stretches: int) -> Tally:
         per_step.append((steps, np.bincount(at), *effective, longer.wins, longer.pairs, less.wins, less.pairs))
     joined = [np.concatenate(part) for part in zip(*per_step, strict=True)] if per_step else [np.empty(0)] * 8
     domains, count, (norm, cosine, coef) = sums.means()
-    return Tally(
+    found = MicroBatches(
         domains=domains,
         edges=edges,
         count=count,
@@ -88,12 +114,11 @@ def tally(run: Run, is_known: IsKnown | None, stretches: int) -> Tally:
         micro_batches=joined[1].astype(np.int64),
         effective=joined[2],
         effective_lengths=joined[3],
-        by_norm=Concordance(joined[4], joined[5]),
-        by_cosine=Concordance(joined[6], joined[7]),
         known_count=known_count,
         recorded=recorded,
         n=int(count[0].sum()),
     )
+    return Tally(found, Concordance(joined[4], joined[5]), Concordance(joined[6], joined[7]))
 
 
 def _edges(run: Run, stretches: int) -> NDArray[np.int64]:

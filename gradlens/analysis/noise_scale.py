@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gradlens.analysis.alignment import NOTHING
 from gradlens.stats.noise_scale import (
     SimpleNoiseScale,
     StepSquares,
@@ -70,8 +71,9 @@ def noise_scale(run: Run, *, window: int = 100, tries: int = 999) -> NoiseScale:
         ValueError: if the window is shorter than 1.
     """
     table = run.micro_batches()
-    norm_steps, norms = _series(run, "grad_norm")
-    size_steps, sizes = _series(run, "batch_size")
+    series = run.several("grad_norm", "batch_size")
+    norm_steps, norms = series.get("grad_norm", NOTHING)
+    size_steps, sizes = series.get("batch_size", NOTHING)
     squares = _squares(table, size_steps, sizes)
     _, at_norm, at_square = np.intersect1d(norm_steps, squares.steps, assume_unique=True, return_indices=True)
     norm = norms[at_norm] / squares.weight[at_square]  # where losses were not divided, or some left out
@@ -107,12 +109,6 @@ def _squares(table: pd.DataFrame, size_steps: NDArray[np.int64], sizes: Floats) 
         samples=found.samples[whole],
         weight=found.weight[whole],
     )
-
-
-def _series(run: Run, name: str) -> tuple[NDArray[np.int64], Floats]:
-    if name not in run.columns:
-        return np.empty(0, dtype=np.int64), np.empty(0)
-    return run.series(name)
 
 
 def _why_none(name: str, table: pd.DataFrame) -> str:

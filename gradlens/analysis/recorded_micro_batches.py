@@ -48,9 +48,14 @@ def recorded_micro_batches(run: Run) -> RecordedMicroBatches:
     """
     return RecordedMicroBatches(
         swept=arm_of(run.clip, run.config) == "clipped" and "full_grad_norm" in run.columns,
-        frozen=bool(frozen_sizes(run.columns)),
+        frozen=frozen_estimates(run),
         table=any(len(rows) for rows in micro_batch_slices(run)),
     )
+
+
+def frozen_estimates(run: Run) -> bool:
+    """Whether a run has estimates at frozen weights, from which the best size is predicted."""
+    return bool(frozen_sizes(run.columns))
 
 
 def what_to_record(found: Sequence[RecordedMicroBatches]) -> tuple[str, ...]:

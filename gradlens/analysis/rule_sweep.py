@@ -8,7 +8,8 @@ import numpy as np
 
 from gradlens.analysis.threshold_sweep import ThresholdSweep, threshold_sweep
 from gradlens.analysis.thresholds import norm_span
-from gradlens.clipping import ClipRule, autoclip, fixed, zclip
+from gradlens.clipping import ClipRule, autoclip, fixed
+from gradlens.clipping.spec import zclip_alone
 from gradlens.store import Run
 
 PERCENTILES: Final = (0.0, 2.0, 5.0, 10.0, 20.0, 35.0, 50.0, 75.0, 90.0, 100.0)
@@ -38,7 +39,7 @@ def sweep_rule(run: Run, name: str) -> ThresholdSweep:
     if name == "autoclip":
         return threshold_sweep(run, autoclip, PERCENTILES)
     if name == "zclip":
-        return threshold_sweep(run, _spikes_alone, SCORES)
+        return threshold_sweep(run, zclip_alone, SCORES)
     if name == "fixed":
         return threshold_sweep(run, fixed, _spread(run))
     raise ValueError(f"expected one of {', '.join(PARAMETERS)} to sweep; got {name!r}.")
@@ -51,10 +52,6 @@ def parameter_of(rule: ClipRule) -> float:
     (10.0, 0.5)
     """
     return float(rule.parameters[PARAMETERS[rule.name]])
-
-
-def _spikes_alone(z_threshold: float) -> ClipRule:
-    return zclip(z_threshold=z_threshold, max_norm=None)
 
 
 def _spread(run: Run) -> tuple[float, ...]:

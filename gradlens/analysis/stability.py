@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlens.analysis.alignment import NOTHING
 from gradlens.analysis.layer_growth import FACTOR, SUSTAINED, Growth, layer_growth
 from gradlens.analysis.layer_profile import layer_profile
 from gradlens.stats import find_spikes
@@ -18,7 +19,6 @@ Floats = NDArray[np.float64]
 Steps = NDArray[np.int64]
 FLOOR: Final = 0.01
 """Least spread that a spike is judged by: 1 % of the norm, or of the loss."""
-_NOTHING: Final = np.empty(0, dtype=np.int64), np.empty(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def stability(
         ValueError: if an argument is outside its range.
     """
     found = run.several("grad_norm", "loss", "nonfinite", "stepped", "clipped")
-    columns = {name: found.get(name, _NOTHING) for name in ("grad_norm", "loss", "nonfinite", "stepped", "clipped")}
+    columns = {name: found.get(name, NOTHING) for name in ("grad_norm", "loss", "nonfinite", "stepped", "clipped")}
     norm = _spikes("grad_norm", *columns["grad_norm"], window, score)
     loss = _spikes("loss", *columns["loss"], window, score)
     counted = columns["nonfinite"][0][columns["nonfinite"][1] > 0]

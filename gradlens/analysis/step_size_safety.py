@@ -19,7 +19,7 @@ from gradlens.analysis.alignment import NOTHING, Series, at_steps
 from gradlens.analysis.norm_smoothness import PHASES
 from gradlens.schema import CONSECUTIVE, SAME_BATCH
 from gradlens.stats import block_length, bootstrap_interval, stability_limit
-from gradlens.stats.bootstrap import few_blocks
+from gradlens.stats.block_length import few_blocks
 from gradlens.store import Run
 
 Floats = NDArray[np.float64]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlens.analysis.alignment import NOTHING
 from gradlens.analysis.stability import stability
 from gradlens.analysis.summary import summarize
 from gradlens.analysis.trainings import how_it_ended
@@ -17,7 +18,6 @@ from gradlens.store import Run
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_NOTHING = np.empty(0, dtype=np.int64), np.empty(0)
 _SMOOTH = 0.05  # of the steps, as the final loss
 _FEW = 20
 
@@ -129,24 +129,24 @@ def measures(run: Run, metric: str, *, larger_is_better: bool) -> Measures:
         metric,
     )
     found = run.several(*names)
-    steps, losses = found.get("loss", _NOTHING)
-    norms = found.get("grad_norm", _NOTHING)[1]
-    scores = found.get(metric, _NOTHING)[1]
-    after = found.get("grad_norm_clipped", (_NOTHING[0], norms))[1]
-    rates = found.get("lr", _NOTHING)[1]
+    steps, losses = found.get("loss", NOTHING)
+    norms = found.get("grad_norm", NOTHING)[1]
+    scores = found.get(metric, NOTHING)[1]
+    after = found.get("grad_norm_clipped", (NOTHING[0], norms))[1]
+    rates = found.get("lr", NOTHING)[1]
     summary = summarize(run)
     window = max(1.0, _SMOOTH * len(losses))
     finite = np.isfinite(losses).all()
     seed, lr, b = (_number(run.config.get(name)) for name in ("seed", "lr", "micro_batch_size"))
-    size = _last(found.get("batch_size", _NOTHING)[1], 0.0) / max(
-        1.0, _last(found.get("micro_batches", _NOTHING)[1], 1.0)
+    size = _last(found.get("batch_size", NOTHING)[1], 0.0) / max(
+        1.0, _last(found.get("micro_batches", NOTHING)[1], 1.0)
     )
     broke = _how_it_broke(losses, summary.final_loss)
     return Measures(
         run=run,
         lr=float(rates[0]) if len(rates) else lr,
         seed=int(seed) if np.isfinite(seed) and seed == int(seed) else None,
-        end=int(_last(found.get("step", _NOTHING)[1], 0.0)),
+        end=int(_last(found.get("step", NOTHING)[1], 0.0)),
         micro_batch_size=int(b if np.isfinite(b) else np.nan_to_num(size)),
         loss=summary.final_loss,
         final=_last(scores, np.nan),
@@ -154,8 +154,8 @@ def measures(run: Run, metric: str, *, larger_is_better: bool) -> Measures:
         steps=steps,
         smoothed=ema(losses, 1 - 1 / window) if finite else np.empty(0),
         clipped_norm=_median(after),
-        ms=_ms_per_step(*found.get("time", _NOTHING)),
-        overhead_ms=_median(found.get("overhead_ms", _NOTHING)[1]),
+        ms=_ms_per_step(*found.get("time", NOTHING)),
+        overhead_ms=_median(found.get("overhead_ms", NOTHING)[1]),
         broke=bool(broke),
         excluded=broke if len(losses) else "it has no loss.",
     )
@@ -201,7 +201,7 @@ def applicability(runs: Sequence[Run]) -> Applicability:
     batches = []
     for run in runs:
         found = run.several("batch_size", "micro_batches")
-        sizes, parts = (found.get(name, _NOTHING)[1] for name in ("batch_size", "micro_batches"))
+        sizes, parts = (found.get(name, NOTHING)[1] for name in ("batch_size", "micro_batches"))
         if len(sizes):
             batches.append(f"{sizes[-1]:.0f} in {_last(parts, 1.0):.0f}")
     return Applicability(

@@ -7,13 +7,13 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlens.analysis.alignment import NOTHING
 from gradlens.store import Run
 from gradlens.store.layout import BLOCK
 from gradlens.store.pyramid import SUMMARY, Summaries
 
 Floats = NDArray[np.float64]
 _LAST = (1 << 62) - 1  # no step is later
-_NOTHING = np.empty(0, dtype=np.int64), np.empty(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def summarize(run: Run, *, timed: bool = True) -> Summary:
 def _several(run: Run, *names: str) -> dict[str, Floats]:
     """Values of columns, none where the run has no such column."""
     found = run.several(*names)
-    return {name: found.get(name, _NOTHING)[1] for name in names}
+    return {name: found.get(name, NOTHING)[1] for name in names}
 
 
 def _whole(run: Run) -> tuple[Floats, float, int]:
@@ -96,7 +96,7 @@ def _tail(run: Run) -> Floats:
     wanted = max(1, int(counts.sum()) // 20)
     after = counts[::-1].cumsum()
     if not len(after):
-        return _NOTHING[1]
+        return NOTHING[1]
     first = blocks["block"][::-1][min(int(np.searchsorted(after, wanted)), len(after) - 1)]
     values = run.series("loss", (int(first) * BLOCK, _LAST))[1]
     if len(values) < wanted:  # a part is damaged
@@ -120,7 +120,7 @@ def _timing(run: Run) -> tuple[float, float]:
     """The share of the time that gradlens took, and the seconds from the first row to the last."""
     found = _several(run, "time", "overhead_ms")
     time, overhead = found["time"], found["overhead_ms"]
-    between = np.diff(time) if len(overhead) else _NOTHING[1]
+    between = np.diff(time) if len(overhead) else NOTHING[1]
     share = float(np.median(overhead) / 1e3 / np.median(between)) if len(between) and between.any() else np.nan
     return share, float(time[-1] - time[0]) if len(time) else np.nan
 

@@ -19,14 +19,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlens.stats.bootstrap import block_length, bootstrap_interval
+from gradlens.analysis.alignment import NOTHING, Series
+from gradlens.stats.block_length import block_length
+from gradlens.stats.bootstrap import bootstrap_interval
 from gradlens.stats.mean_interval import FEWEST, too_few
 from gradlens.stats.micro_batch_estimator import predicted_floor
 from gradlens.store import Run
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Series = tuple[Ints, Floats]
 
 _T_975 = 1.96
 _FEW = 32  # points of a series that can be tested
@@ -114,10 +115,10 @@ def predict_sweet_spot(run: Run, *, share: float = 0.5, factor: float = 1.1, lr:
     late = {
         name: (steps[steps >= (1 - share) * last], v[steps >= (1 - share) * last]) for name, (steps, v) in found.items()
     }
-    curvatures = late.get("smoothness", _none())[1]
+    curvatures = late.get("smoothness", NOTHING)[1]
     curvatures = curvatures[np.isfinite(curvatures)]
     moments, steps = _moments(late, sizes)
-    rates = late.get("lr", _none())[1]
+    rates = late.get("lr", NOTHING)[1]
     rate = float(rates.mean()) if lr is None and len(rates) else lr
     why = _why_none(run.name, len(sizes), len(steps), len(curvatures), rate)
     if why:
@@ -128,7 +129,7 @@ def predict_sweet_spot(run: Run, *, share: float = 0.5, factor: float = 1.1, lr:
     floor = _floor(moments, rate, smoothness)
     low, high = _interval(moments, rate, smoothness)
     finite = bool(np.isfinite(floor).any())
-    tested = {name: late[name][1] for name in ("loss", "grad_norm") if len(late.get(name, _none())[0]) >= _FEW}
+    tested = {name: late[name][1] for name in ("loss", "grad_norm") if len(late.get(name, NOTHING)[0]) >= _FEW}
     rests = tuple(_rest(name, values) for name, values in tested.items())
     return SweetSpot(
         run=run.name,
@@ -163,7 +164,7 @@ def _moments(late: dict[str, Series], sizes: Ints) -> tuple[Floats, Ints]:
     probes: dict[int, list[float]] = {}
     names = [f"micro_batch_{what}[{b}]" for what in ("alpha", "bias", "noise") for b in sizes]
     for name in names:
-        for step, value in zip(*late.get(name, _none()), strict=True):
+        for step, value in zip(*late.get(name, NOTHING), strict=True):
             probes.setdefault(int(step), []).append(float(value))
     whole = {step: row for step, row in probes.items() if len(row) == len(names) and np.isfinite(row).all()}
     steps = np.array(sorted(whole), dtype=np.int64)
@@ -206,10 +207,6 @@ def _rest(name: str, values: Floats) -> Rest:
     spread = [np.hypot(means[0] - np.log(ends[0][i]), means[1] - np.log(ends[1][i])) for i in (0, 1)]
     low, high = float(change - spread[0]), float(change + spread[1])
     return Rest(name, change, low, high, holds=max(abs(low), abs(high)) <= _REST)
-
-
-def _none() -> Series:
-    return np.empty(0, dtype=np.int64), np.empty(0)
 
 
 def _why_none(name: str, sizes: int, probes: int, curvatures: int, rate: float | None) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gradlens.analysis.thresholds import COUNTERFACTUAL, no_norms, one_phase, rates, recorded_norms
 from gradlens.stats import block_length, bootstrap_interval, find_spikes
-from gradlens.stats.bootstrap import few_blocks
+from gradlens.stats.block_length import few_blocks
 from gradlens.store import Run
 
 Floats = NDArray[np.float64]

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlens.analysis.alignment import NOTHING
 from gradlens.clipping import ClipRule, replay
 from gradlens.store import Run
 
@@ -131,7 +132,7 @@ def thresholds(run: Run, rule: ClipRule) -> Thresholds:
 def recorded_norms(run: Run) -> tuple[Steps, Floats]:
     """(n,) steps and (n,) global gradient norms before clipping; empty where the run has none."""
     if "grad_norm" not in run.columns:
-        return np.empty(0, dtype=np.int64), np.empty(0)
+        return NOTHING
     return run.series("grad_norm")
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gradlens.analysis.alignment import NOTHING
 from gradlens.analysis.summary import summarize
 from gradlens.schema import USER_COLUMNS, is_own
 from gradlens.store import Run
@@ -25,7 +26,6 @@ _SIZE = "micro_batch_size"
 OWN_KEYS: Final = frozenset({"lr", "seed", _SIZE, "arm", "draggers", "clip"})
 """Keys of a run's config that tell the runs of one sweep apart; all others must agree."""
 
-_NOTHING = np.empty(0, dtype=np.int64), np.empty(0)
 _FEW = 20
 _ROSE = 10  # times its early spread: a loss below zero that rose by more has diverged
 _LEARNED = 0.95  # of the first loss: a training that ends above it has learned nothing
@@ -76,8 +76,8 @@ def training(run: Run, metric: str = "test_accuracy", chance: float | None = Non
     """
     by_domain = [name for name in run.columns if name.startswith(f"{metric}[") and name.endswith("]")]
     found = run.several("full_grad_norm", "full_loss", "batch_size", "micro_batches", "lr", "loss", metric, *by_domain)
-    steps, norms = found.get("full_grad_norm", _NOTHING)
-    rates = found.get("lr", _NOTHING)[1]
+    steps, norms = found.get("full_grad_norm", NOTHING)
+    rates = found.get("lr", NOTHING)[1]
     lr = rates[0] if len(rates) else _number(run.config.get("lr"))
     size = _count(_last(found, "batch_size"))
     b = _number(run.config.get(_SIZE))
@@ -97,7 +97,7 @@ def training(run: Run, metric: str = "test_accuracy", chance: float | None = Non
         seed=int(seed) if np.isfinite(seed) else 0,
         steps=steps,
         grad_norm=norms,
-        loss=found.get("full_loss", _NOTHING)[1],
+        loss=found.get("full_loss", NOTHING)[1],
         metric=final,
         domains={name[len(metric) + 1 : -1]: _last(found, name) for name in by_domain},
         excluded=why,
@@ -186,7 +186,7 @@ def _why_not(
     run: Run, arm: Arm, found: Mapping[str, tuple[NDArray[np.int64], Floats]], final: float, chance: float | None
 ) -> str:
     """Why a run does not count: another rule, nothing measured, divergent, or no better than chance."""
-    norms, losses = found.get("full_grad_norm", _NOTHING)[1], found.get("loss", _NOTHING)[1]
+    norms, losses = found.get("full_grad_norm", NOTHING)[1], found.get("loss", NOTHING)[1]
     if arm == "other":
         return "its clip is neither micro_batch() nor match_step(micro_batch())."
     if "full_grad_norm" not in found:
@@ -247,7 +247,7 @@ def how_it_ended(
 
 
 def _last(found: Mapping[str, tuple[NDArray[np.int64], Floats]], name: str) -> float:
-    values = found.get(name, _NOTHING)[1]
+    values = found.get(name, NOTHING)[1]
     return float(values[-1]) if len(values) else np.nan
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import gradlens
@@ -31,10 +31,10 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders, or folders of runs")
     parser.add_argument("--recipe", type=Path, help="draw a saved figure again; RUN is then where runs have moved to")
     parser.add_argument("--figure", choices=tuple(figures.DRAWINGS), help="which (default: training_dynamics)")
-    for option, takers in _options().values():
+    for takers in _options().values():
+        option = next(iter(takers.values()))
         number = None if option.number == 1 else option.number
-        about = f"{', '.join(takers)}: {option.help}"
-        parser.add_argument(_flag(option.name), type=option.kind, nargs=number, help=about)
+        parser.add_argument(_flag(option.name), type=option.kind, nargs=number, help=_about(takers))
     parser.add_argument("--out", type=Path, required=True, help="where to, without a suffix")
     parser.add_argument("--formats", nargs="+", choices=(*FORMATS, "gif"), help="(default: all but gif)")
     parser.add_argument("--frames", type=int, help="gif: how many (default: 60)")
@@ -102,13 +102,21 @@ def _again(given: argparse.Namespace, runs: Sequence[Run]) -> Order:
     return figure, given.formats or recipe.formats, given.style or recipe.style, given.column or recipe.column
 
 
-def _options() -> dict[str, tuple[Option, list[str]]]:
-    """Every option that some figure takes, and which figures do."""
-    options: dict[str, tuple[Option, list[str]]] = {}
+def _options() -> dict[str, dict[str, Option]]:
+    """Every option that some figure takes, by the figures that do."""
+    options: dict[str, dict[str, Option]] = {}
     for name, drawing in figures.DRAWINGS.items():
         for option in drawing.options:
-            options.setdefault(option.name, (option, []))[1].append(name)
+            options.setdefault(option.name, {})[name] = option
     return options
+
+
+def _about(takers: Mapping[str, Option]) -> str:
+    """What an option does, and in which figures."""
+    does: dict[str, list[str]] = {}
+    for name, option in takers.items():
+        does.setdefault(option.help, []).append(name)
+    return "; ".join(f"{', '.join(names)}: {what}" for what, names in does.items())
 
 
 def _flag(name: str) -> str:

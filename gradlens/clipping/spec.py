@@ -99,17 +99,27 @@ def from_spec(spec: Mapping[str, Any]) -> ClipRule:
         raise ValueError(f"the clip rule {name} does not take these parameters: {dict(parameters)}.") from error
 
 
-def one_rule(percentile: float | None = None, max_norm: float | None = None) -> ClipRule:
-    """The rule that one number stands for: AutoClip at a percentile, or a fixed norm.
+def one_rule(percentile: float | None = None, max_norm: float | None = None, z_score: float | None = None) -> ClipRule:
+    """The rule that one number stands for: AutoClip at a percentile, a fixed norm, or ZClip without a cap.
 
     Raises:
-        ValueError: for none or both of them.
+        ValueError: for none or several of them.
 
     >>> one_rule(percentile=10)
     autoclip(percentile=10.0)
     """
-    if percentile is not None and max_norm is None:
-        return autoclip(percentile)
-    if max_norm is not None and percentile is None:
-        return fixed(max_norm)
-    raise ValueError("one rule is replayed: give percentile (AutoClip) or max_norm (a fixed norm), not both.")
+    makers: tuple[Callable[[float], ClipRule], ...] = (autoclip, fixed, zclip_alone)
+    numbers = (percentile, max_norm, z_score)
+    given = [(make, number) for make, number in zip(makers, numbers, strict=True) if number is not None]
+    if len(given) != 1:
+        raise ValueError(
+            "one rule is replayed: give percentile (AutoClip), max_norm (a fixed norm) or z_score (ZClip); "
+            f"got {len(given)} of them."
+        )
+    make, number = given[0]
+    return make(number)
+
+
+def zclip_alone(z_threshold: float) -> ClipRule:
+    """ZClip without a cap: it clips spikes alone."""
+    return zclip(z_threshold=z_threshold, max_norm=None)

@@ -1,7 +1,8 @@
 """Statistics on plain NumPy arrays: running percentiles, correlations, block bootstrap."""
 
 from gradlens.stats.auc import Auc, Concordance, auc, concordance
-from gradlens.stats.bootstrap import block_length, bootstrap_interval
+from gradlens.stats.block_length import block_length
+from gradlens.stats.bootstrap import bootstrap_interval
 from gradlens.stats.correlation import Correlation, correlate, detrend, pearson, spearman
 from gradlens.stats.correlation_difference import CorrelationDifference, correlation_difference
 from gradlens.stats.envelope import Envelope, envelope

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gradlens.stats.bootstrap import block_length, bootstrap_interval
+from gradlens.stats.block_length import block_length
+from gradlens.stats.bootstrap import bootstrap_interval
 
 Floats = NDArray[np.float64]
 _MOST_BLOCKS = 2000

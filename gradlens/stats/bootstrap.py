@@ -1,9 +1,6 @@
-"""Block bootstrap for dependent data, with the block length chosen from the data.
+"""Block bootstrap for dependent data.
 
-References:
-    Politis and Romano, "A circular block-resampling procedure for stationary data", 1992.
-    Politis and White, "Automatic block-length selection for the dependent bootstrap", Econometric Reviews, 2004,
-    with the correction of Patton, Politis and White, 2009.
+Reference: Politis and Romano, "A circular block-resampling procedure for stationary data", 1992.
 """
 
 from __future__ import annotations
@@ -20,66 +17,6 @@ Statistic = Callable[..., Floats]
 
 _CHUNK = 4_000_000  # resampled numbers held at once: 32 MB a series
 _COUNTS = 250_000  # counts held at once: 2 MB, which a processor's cache holds
-
-
-FEW_BLOCKS = 50
-"""Independent blocks below which a bootstrap interval is too narrow, by what ``Correlation.caveat`` says."""
-
-
-def few_blocks(n: int, block: int) -> str:
-    """Empty, or a clause that says of an interval that it rests on few independent blocks.
-
-    >>> few_blocks(600, 100), few_blocks(600, 2)
-    ('only about 6 independent blocks, so its interval is likely too narrow', '')
-    """
-    blocks = n / block if block else 0.0
-    narrow = 0 < blocks < FEW_BLOCKS
-    return f"only about {blocks:.0f} independent blocks, so its interval is likely too narrow" * narrow
-
-
-def block_length(series: ArrayLike) -> int:
-    r"""Block length for a circular block bootstrap of the mean of a stationary series.
-
-    .. math:: b = \left(\frac{2 G^2}{D}\right)^{1/3} n^{1/3},\quad
-              G = \sum_k \lambda(k/M)\,|k|\,R(k),\quad D = \tfrac{4}{3}\Big(\sum_k \lambda(k/M) R(k)\Big)^2
-
-    with R the autocovariance, :math:`\lambda` the flat-top window and M twice the lag after which the
-    autocorrelation stays insignificant.
-
-    Args:
-        series: (n,) finite numbers.
-
-    Returns:
-        The block length, from 1 to :math:`\min(3\sqrt n, n/3)`.
-
-    >>> rng = np.random.default_rng(0)
-    >>> white = rng.standard_normal(2000)
-    >>> walk = np.convolve(rng.standard_normal(2100), np.ones(100), "valid")[:2000]
-    >>> block_length(white) <= 5, block_length(walk) > 50
-    (True, True)
-    """
-    x = np.asarray(series, dtype=np.float64)
-    n = len(x)
-    longest = max(1, math.ceil(min(3 * math.sqrt(n), n / 3)))
-    x = x - x.mean() if n else x
-    if n < 8 or not np.any(x):
-        return 1
-    patience = max(5, math.ceil(math.sqrt(math.log10(n))))
-    lags = min(n - 1, math.ceil(math.sqrt(n)) + patience)
-    covariance = np.array([np.dot(x[: n - k], x[k:]) / n for k in range(lags + 1)])
-    small = np.abs(covariance[1:] / covariance[0]) < 2 * math.sqrt(math.log10(n) / n)
-    runs = np.convolve(small, np.ones(patience), "valid") == patience
-    significant = int(np.argmax(runs)) if runs.any() else int(np.flatnonzero(~small)[-1]) + 1
-    window = min(2 * max(1, significant), lags)
-    k = np.arange(1, window + 1)
-    flat_top = np.minimum(1.0, 2 * (1 - k / window))
-    weighted = flat_top * covariance[1 : window + 1]
-    spectrum = covariance[0] + 2 * weighted.sum()
-    slope = 2 * float((k * weighted).sum())
-    if spectrum <= 0:
-        return 1
-    length = (2 * slope**2 / (4 / 3 * spectrum**2)) ** (1 / 3) * n ** (1 / 3)
-    return int(min(longest, max(1, round(length))))
 
 
 def bootstrap_interval(

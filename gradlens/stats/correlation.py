@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gradlens.stats.bootstrap import block_length, few_blocks, percentile_interval, resample_counts
+from gradlens.stats.block_length import block_length, few_blocks
+from gradlens.stats.bootstrap import percentile_interval, resample_counts
 
 Floats = NDArray[np.float64]
 _MOST_RESAMPLED = 2_000_000

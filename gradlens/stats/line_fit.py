@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -57,6 +59,72 @@ class LineFit:
         return np.asarray(self.l0 + self.l1 * np.asarray(x, dtype=np.float64) ** self.rho)
 
 
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """What one form's solver finds, in units of its own.
+
+    Attributes:
+        estimate: L0, L1 and rho.
+        draws: (tries,) each, the same in the resamples of a block bootstrap.
+        block: its block length, in points.
+        intervals: 95 % intervals of L0 and L1; the middle of the draws if None.
+        why_none: empty, or a sentence that says why there is no interval.
+    """
+
+    estimate: tuple[float, float, float]
+    draws: tuple[Floats, Floats, Floats]
+    block: int
+    intervals: tuple[Interval, Interval] | None = None
+    why_none: str = ""
+
+
+def mean(values: Floats) -> float:
+    """The unit of most forms: numbers are then about 1.
+
+    >>> mean(np.array([1.0, 3.0]))
+    2.0
+    """
+    return float(values.mean())
+
+
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # what overflows has no fit, which is said
+def fit_line(
+    form: str,
+    x: ArrayLike,
+    y: ArrayLike,
+    solve: Callable[[Floats, Floats], Solved],
+    unit: Callable[[Floats], float] = mean,
+) -> LineFit:
+    """A line of one form: its usable points in units of about 1 are solved, and the answer is given in theirs.
+
+    Args:
+        form: name of the form.
+        x: (n,) numbers in the order in which they were measured; those that are not positive are left out.
+        y: (n,) numbers, the same.
+        solve: from x and y in units of about 1.
+        unit: of x, from its values; that of y is their mean.
+    """
+    xs, ys = usable_points(x, y)
+    n, why = len(xs), why_no_fit(xs)
+    if why:
+        return no_fit(form, n, why)
+    x_unit, y_unit = unit(xs), mean(ys)
+    found = solve(xs / x_unit, ys / y_unit)
+
+    def scaled(l0: Any, l1: Any, rho: Any) -> tuple[Any, Any, Any]:
+        return l0 * y_unit, l1 * y_unit / x_unit**rho, rho
+
+    estimate = scaled(*found.estimate)
+    if not np.isfinite([x_unit, y_unit, *estimate]).all():
+        return no_fit(form, n, "the numbers are too large, or lie too many orders of magnitude apart, for a line.")
+    own = found.intervals
+    if own is not None:
+        ends = [scaled(l0, l1, found.estimate[2])[:2] for l0, l1 in zip(*own, strict=True)]
+        own = (ends[0][0], ends[1][0]), (ends[0][1], ends[1][1])
+    fit = with_intervals(form, estimate, scaled(*found.draws), n, found.block, own)
+    return without_intervals(fit, found.why_none) if found.why_none else fit
+
+
 def usable_points(x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:
     """The points at which both numbers are finite and positive.
 
@@ -81,11 +149,6 @@ def why_no_fit(x: Floats) -> str:
     return ""
 
 
-def overflows(form: str, n: int) -> LineFit:
-    """No fit, of numbers too far apart to be squared and summed."""
-    return no_fit(form, n, "the numbers are too large, or lie too many orders of magnitude apart, for a line.")
-
-
 def no_fit(form: str, n: int, why: str) -> LineFit:
     """The fit that there is not."""
     nan = math.nan
@@ -93,7 +156,12 @@ def no_fit(form: str, n: int, why: str) -> LineFit:
 
 
 def with_intervals(
-    form: str, estimate: tuple[float, float, float], draws: tuple[Floats, Floats, Floats], n: int, block: int
+    form: str,
+    estimate: tuple[float, float, float],
+    draws: tuple[Floats, Floats, Floats],
+    n: int,
+    block: int,
+    own: tuple[Interval, Interval] | None = None,
 ) -> LineFit:
     """A fit with its intervals, or with the sentence why it has none.
 
@@ -107,6 +175,7 @@ def with_intervals(
         draws: (tries,) each, the same in the resamples; of rho, empty where it is fixed.
         n: points.
         block: block length.
+        own: intervals of L0 and L1, where they are not the middle of the draws.
     """
     for name, value, drawn in zip(("L0", "L1"), estimate[:2], draws[:2], strict=True):
         share = float(np.mean(drawn <= 0)) if len(drawn) else 0.0
@@ -114,7 +183,13 @@ def with_intervals(
             what = "is 0" if value <= 0 else f"is not told from 0 ({share:.0%} of the resamples put it there)"
             caveat = f"{name} {what}, the edge of what is allowed, where a bootstrap is not valid: no interval."
             return LineFit(form, *estimate, NO_INTERVAL, NO_INTERVAL, NO_INTERVAL, n, block, caveat=caveat)
-    intervals = tuple(percentile_interval(drawn) for drawn in draws)
+    middle = [percentile_interval(drawn) for drawn in draws]
+    intervals = (*(own or middle[:2]), middle[2])
     blocks = n / block
     caveat = f"only about {blocks:.0f} independent blocks, so its intervals are likely too narrow." * (blocks < 50)
     return LineFit(form, *estimate, intervals[0], intervals[1], intervals[2], n, block, caveat=caveat)
+
+
+def without_intervals(fit: LineFit, why: str) -> LineFit:
+    """The fit without its intervals, and the sentence that says why."""
+    return replace(fit, l0_interval=NO_INTERVAL, l1_interval=NO_INTERVAL, rho_interval=NO_INTERVAL, caveat=why)

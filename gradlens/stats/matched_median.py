@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gradlens.stats.bootstrap import block_length, bootstrap_draws, few_blocks, percentile_interval
+from gradlens.stats.block_length import block_length, few_blocks
+from gradlens.stats.bootstrap import bootstrap_draws, percentile_interval
 from gradlens.stats.correlation import detrend
 
 Floats = NDArray[np.float64]

@@ -12,16 +12,21 @@ Reference:
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gradlens.stats.bootstrap import block_length, resample_counts
-from gradlens.stats.line_fit import LineFit, no_fit, usable_points, why_no_fit, with_intervals
+from gradlens.stats.block_length import block_length
+from gradlens.stats.block_sums import block_sums, drawn_blocks
+from gradlens.stats.line_fit import LineFit, Solved, fit_line
+from gradlens.stats.studentized import standard_error, studentized_interval
 
 Floats = NDArray[np.float64]
 FORM = "least squares"
 MOST_RESAMPLED = 2_000_000
 FEWEST_TRIES = 199
+_FIRST, _SECOND = np.triu_indices(5)
 
 
 def nonnegative_line(x: ArrayLike, y: ArrayLike, *, tries: int = 999, seed: int = 0) -> LineFit:
@@ -42,24 +47,49 @@ def nonnegative_line(x: ArrayLike, y: ArrayLike, *, tries: int = 999, seed: int 
     >>> bool(fit.l0_interval[0] < 2 < fit.l0_interval[1]), bool(fit.l1_interval[0] < 3 < fit.l1_interval[1])
     (True, True)
     """
-    xs, ys = usable_points(x, y)
-    n = len(xs)
-    why = why_no_fit(xs)
-    if why:
-        return no_fit(FORM, n, why)
-    x_unit, y_unit = xs.mean(), ys.mean()
-    u, v = xs / x_unit, ys / y_unit
-    summed = np.stack([u, u * u, v, u * v], axis=1)
-    l0, l1 = closed_form(*summed.mean(axis=0))
-    residuals = v - l0 - l1 * u
-    block = max(block_length(residuals), block_length(residuals * u))
+    return fit_line(FORM, x, y, partial(_solve, tries=tries, seed=seed))
+
+
+def _solve(u: Floats, v: Floats, tries: int, seed: int) -> Solved:
+    n = len(u)
+    points = np.stack([np.ones(n), u, u * u, v, u * v], axis=1)
+    (l0, l1), centred = closed_form(*points[:, 1:].mean(axis=0)), u - u.mean()
+    slope = centred * (v - l0 - l1 * u) / np.mean(centred**2)  # influence of each point on L1
+    start = v - l0 - l1 * u - u.mean() * slope  # and on L0
+    block = max(block_length(start), block_length(slope))
+    sums = block_sums(points, block)
+    summed = np.concatenate([sums, sums[:, _FIRST] * sums[:, _SECOND]], axis=1)
     tries = min(tries, max(FEWEST_TRIES, MOST_RESAMPLED // n))
-    means = np.concatenate([counts @ summed / n for counts in resample_counts(n, block, tries, seed)])
-    drawn = closed_form(*means.T)
-    slope = y_unit / x_unit
-    return with_intervals(
-        FORM, (float(l0 * y_unit), float(l1 * slope), 1.0), (drawn[0] * y_unit, drawn[1] * slope, np.ones(1)), n, block
+    drawn = np.concatenate([counts @ summed for counts in drawn_blocks(n, block, tries, seed)])
+    lines, errors = _lines(drawn)
+    estimate = float(l0), float(l1)
+    intervals = tuple(
+        studentized_interval(each, standard_error(influence, block), (lines[:, place] - each) / errors[:, place])
+        for place, (each, influence) in enumerate(zip(estimate, (start, slope), strict=True))
     )
+    return Solved((*estimate, 1.0), (lines[:, 0], lines[:, 1], np.ones(1)), block, (intervals[0], intervals[1]))
+
+
+def _lines(drawn: Floats) -> tuple[Floats, Floats]:
+    """(t, 2) L0 and L1 of resamples, of any sign, and their standard errors, from sums of blocks and their products.
+
+    With S the (5, 5) sums of products of the blocks' own sums of 1, x, x^2, y and x y, and A that which makes of them
+    the normal equations' left sides at the line, the covariance is :math:`J^{-1} A S A' J^{-1} / n^2`.
+    """
+    t, n = len(drawn), drawn[:, 0]
+    x, xx, y, xy = (drawn[:, 1:5] / n[:, None]).T
+    l1 = (xy - x * y) / (xx - x * x)
+    l0 = y - l1 * x
+    products = np.empty((t, 5, 5))
+    products[:, _FIRST, _SECOND] = products[:, _SECOND, _FIRST] = drawn[:, 5:]
+    equations = np.zeros((t, 2, 5))
+    equations[:, 0, 0] = equations[:, 1, 1] = -l0
+    equations[:, 0, 1] = equations[:, 1, 2] = -l1
+    equations[:, 0, 3] = equations[:, 1, 4] = 1.0
+    middle = equations @ products @ equations.transpose(0, 2, 1)
+    inverse = np.stack([xx, -x, -x, np.ones(t)], axis=1).reshape(t, 2, 2) / (xx - x * x)[:, None, None]
+    covariance = inverse @ middle @ inverse / (n * n)[:, None, None]
+    return np.stack([l0, l1], axis=1), np.sqrt(np.maximum(np.einsum("tkk->tk", covariance), 0.0))
 
 
 def closed_form(x: ArrayLike, xx: ArrayLike, y: ArrayLike, xy: ArrayLike) -> tuple[Floats, Floats]:

@@ -8,13 +8,14 @@ For a given exponent the problem is a non-negative line, in closed form; the exp
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gradlens.stats.bootstrap import block_length, resample_counts
-from gradlens.stats.line_fit import NO_INTERVAL, LineFit, no_fit, overflows, usable_points, why_no_fit, with_intervals
+from gradlens.stats.block_length import block_length
+from gradlens.stats.bootstrap import resample_counts
+from gradlens.stats.line_fit import LineFit, Solved, fit_line
 from gradlens.stats.nonnegative_line import FEWEST_TRIES, closed_form
 
 Floats = NDArray[np.float64]
@@ -23,7 +24,6 @@ EXPONENTS = np.linspace(0.1, 4.0, 40)
 _MOST_RESAMPLED = 1_000_000
 
 
-@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # what overflows has no fit, which is said
 def power_line(x: ArrayLike, y: ArrayLike, *, tries: int = 999, seed: int = 0) -> LineFit:
     """Fit L0 + L1 x^rho by least squares, L0 and L1 non-negative, with block-bootstrap intervals.
 
@@ -43,35 +43,27 @@ def power_line(x: ArrayLike, y: ArrayLike, *, tries: int = 999, seed: int = 0) -
     >>> bool(low < 2 < high), bool(high - low < 0.3)
     (True, True)
     """
-    xs, ys = usable_points(x, y)
-    n = len(xs)
-    why = why_no_fit(xs)
-    if why:
-        return no_fit(FORM, n, why)
-    x_unit, y_unit = np.exp(np.log(xs).mean()), ys.mean()
-    u, v = xs / x_unit, ys / y_unit
+    return fit_line(FORM, x, y, partial(_solve, tries=tries, seed=seed), unit=_geometric_mean)
+
+
+def _geometric_mean(values: Floats) -> float:
+    return float(np.exp(np.log(values).mean()))
+
+
+def _solve(u: Floats, v: Floats, tries: int, seed: int) -> Solved:
+    n = len(u)
     powers = u[:, None] ** EXPONENTS
     summed = np.concatenate([powers, powers**2, v[:, None] * powers, v[:, None], v[:, None] ** 2], axis=1)
     if not np.isfinite(summed).all():
-        return overflows(FORM, n)
-    l0, l1, rho = (part[0] for part in _profile(summed.mean(axis=0)[None]))
+        return Solved((np.inf,) * 3, (np.ones(1),) * 3, 1)
+    l0, l1, rho = (float(part[0]) for part in _profile(summed.mean(axis=0)[None]))
     residuals = v - l0 - l1 * u**rho
     slopes = residuals * u**rho
     block = max(block_length(series) for series in (residuals, slopes, slopes * np.log(u)))
     tries = min(tries, max(FEWEST_TRIES, _MOST_RESAMPLED // n))
-    means = np.concatenate([counts @ summed / n for counts in resample_counts(n, block, tries, seed)])
-    drawn = _profile(means)
-    estimate = float(l0 * y_unit), float(l1 * y_unit / x_unit**rho), float(rho)
-    if not np.isfinite(estimate).all():
-        return overflows(FORM, n)
-    fit = with_intervals(
-        FORM,
-        estimate,
-        (drawn[0] * y_unit, drawn[1] * y_unit / x_unit ** drawn[2], drawn[2]),
-        n,
-        block,
-    )
-    return _judge_exponent(fit, drawn[2])
+    drawn = np.concatenate([counts @ summed / n for counts in resample_counts(n, block, tries, seed)])
+    lines = _profile(drawn)
+    return Solved((l0, l1, rho), lines, block, why_none=_why_no_exponent(rho, lines[2]))
 
 
 def _profile(means: Floats) -> tuple[Floats, Floats, Floats]:
@@ -99,14 +91,13 @@ def _between(values: Floats, rows: NDArray[np.int64], at: NDArray[np.int64], shi
     return np.where(middle > 0, np.maximum(curve, 0.0), 0.0)
 
 
-def _judge_exponent(fit: LineFit, drawn: Floats) -> LineFit:
-    """Take the intervals away where the search's own ends, not the data, bound the exponent."""
+def _why_no_exponent(rho: float, drawn: Floats) -> str:
+    """Empty, or the sentence that says that the search's own ends, not the data, bound the exponent."""
     low, high = EXPONENTS[0], EXPONENTS[-1]
     outside = float(np.mean((drawn <= low) | (drawn >= high)))
-    if low < fit.rho < high and outside <= 0.025:
-        return fit
-    caveat = (
+    if low < rho < high and outside <= 0.025:
+        return ""
+    return (
         f"rho is not determined between {low:g} and {high:g} ({outside:.0%} of the resamples end at a bound): "
         "no interval."
     )
-    return replace(fit, l0_interval=NO_INTERVAL, l1_interval=NO_INTERVAL, rho_interval=NO_INTERVAL, caveat=caveat)

@@ -16,14 +16,15 @@ References:
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gradlens.stats.bootstrap import block_length, resample_counts
-from gradlens.stats.line_fit import NO_INTERVAL, LineFit, no_fit, overflows, usable_points, why_no_fit, with_intervals
+from gradlens.stats.block_length import block_length
+from gradlens.stats.line_fit import LineFit, Solved, fit_line
 from gradlens.stats.nonnegative_line import FEWEST_TRIES, MOST_RESAMPLED
+from gradlens.stats.studentized import resampled_means, standard_error, studentized_interval
 
 Floats = NDArray[np.float64]
 MIN_BEYOND = 20
@@ -31,7 +32,6 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 _SECTIONS = 64  # each leaves .618 of the interval: 1e-13 of the first
 
 
-@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # what overflows has no fit, which is said
 def quantile_line(x: ArrayLike, y: ArrayLike, quantile: float, *, tries: int = 999, seed: int = 0) -> LineFit:
     """Fit the line L0 + L1 x below which a share of the points lies, both non-negative, with intervals.
 
@@ -57,35 +57,33 @@ def quantile_line(x: ArrayLike, y: ArrayLike, quantile: float, *, tries: int = 9
     """
     if not 0 < quantile < 1:
         raise ValueError(f"quantile must lie between 0 and 1, as .9; got {quantile!r}.")
-    form = f"quantile {quantile:g}"
-    xs, ys = usable_points(x, y)
-    n = len(xs)
-    why = why_no_fit(xs)
-    if why:
-        return no_fit(form, n, why)
-    x_unit, y_unit = xs.mean(), ys.mean()
-    u, v = xs / x_unit, ys / y_unit
-    line = _solve(u, v, quantile)
-    slope = y_unit / x_unit
-    estimate = float(line[0] * y_unit), float(line[1] * slope), 1.0
-    if not np.isfinite([x_unit, y_unit, *estimate]).all():
-        return overflows(form, n)
-    score = quantile - (v < line[0] + line[1] * u)
-    block = max(block_length(score), block_length(score * u))
+    return fit_line(f"quantile {quantile:g}", x, y, partial(_solved, quantile=quantile, tries=tries, seed=seed))
+
+
+def _solved(u: Floats, v: Floats, quantile: float, tries: int, seed: int) -> Solved:
+    n, line = len(u), _solve(u, v, quantile)
+    influence = _influence(u, v, quantile, line)
+    if not np.isfinite([*line, influence.sum()]).all():
+        nothing = np.full(1, np.nan)
+        return Solved((*line, 1.0), (nothing, nothing, np.ones(1)), 1)
+    block = max(block_length(each) for each in influence.T)
     tries = min(tries, max(FEWEST_TRIES, MOST_RESAMPLED // n))
-    drawn = _resampled_lines(u, v, quantile, line, score, block, tries, seed)
-    fit = with_intervals(
-        form,
-        estimate,
-        (drawn[:, 0] * y_unit, drawn[:, 1] * slope, np.ones(1)),
-        n,
-        block,
-    )
+    moved, errors = resampled_means(influence, block, tries, seed)
+    intervals = [
+        studentized_interval(estimate, standard_error(influence[:, place], block), moved[:, place] / errors[:, place])
+        for place, estimate in enumerate(line)
+    ]
+    return Solved(
+        (*line, 1.0), (line[0] + moved[:, 0], line[1] + moved[:, 1], np.ones(1)), block, (intervals[0], intervals[1]),
+        _too_few(n, quantile),
+    )  # fmt: skip
+
+
+def _too_few(n: int, quantile: float) -> str:
     beyond = n * min(quantile, 1 - quantile)
-    if beyond < MIN_BEYOND - 1e-9:
-        caveat = f"only about {beyond:.0f} points lie beyond it; an interval needs {MIN_BEYOND}."
-        return replace(fit, l0_interval=NO_INTERVAL, l1_interval=NO_INTERVAL, rho_interval=NO_INTERVAL, caveat=caveat)
-    return fit
+    if beyond >= MIN_BEYOND - 1e-9:
+        return ""
+    return f"only about {beyond:.0f} points lie beyond it; an interval needs {MIN_BEYOND}."
 
 
 def _solve(u: Floats, v: Floats, quantile: float) -> tuple[float, float]:
@@ -118,10 +116,8 @@ def _loss(u: Floats, v: Floats, quantile: float, slope: float) -> float:
     return float(quantile * residuals.sum() - np.minimum(residuals, 0.0).sum())
 
 
-def _resampled_lines(
-    u: Floats, v: Floats, quantile: float, line: tuple[float, float], score: Floats, block: int, tries: int, seed: int
-) -> Floats:
-    """(tries, 2) intercept and slope in the resamples."""
+def _influence(u: Floats, v: Floats, quantile: float, line: tuple[float, float]) -> Floats:
+    """(n, 2) what each point adds to intercept and slope; NaN where the points do not determine them."""
     n = len(u)
     points = np.stack([np.ones(n), u], axis=1)
     width = min(_bandwidth(n, quantile), 0.9 * min(quantile, 1 - quantile))
@@ -129,12 +125,11 @@ def _resampled_lines(
     gap = points @ (above - below)
     density = np.where(gap > 0, 2 * width / np.where(gap > 0, gap, 1.0), 0.0)
     information = points.T @ (density[:, None] * points) / n
-    summed = score[:, None] * points
-    means = np.concatenate([counts @ summed / n for counts in resample_counts(n, block, tries, seed)])
-    means -= summed.mean(axis=0)  # not quite 0, since a quantile of n points is one of them
     if not np.isfinite(information).all() or np.linalg.cond(information) > 1e12:
-        return np.full((tries, 2), np.nan)
-    return np.asarray(np.array(line) + np.linalg.solve(information, means.T).T)
+        return np.full((n, 2), np.nan)
+    score = points * (quantile - (v < line[0] + line[1] * u))[:, None]
+    score -= score.mean(axis=0)  # not quite 0, since a quantile of n points is one of them
+    return np.asarray(np.linalg.solve(information, score.T).T)
 
 
 def _bandwidth(n: int, quantile: float) -> float:

@@ -24,12 +24,8 @@ class Recording:
     named: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     name: str = "run"
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return tuple(self.named)
-
-    def series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        return self.named[name]
+    def several(self, *names: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        return {name: self.named[name] for name in names if name in self.named}
 
     def micro_batches(self) -> pd.DataFrame:
         return self.table

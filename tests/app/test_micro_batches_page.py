@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from micro_batch_sweep import write_sweep
+
 import gradlens
 from gradlens.analysis import domain_detections
 from gradlens.analysis.recorded_micro_batches import NO_FROZEN, NO_SWEEP, NO_TABLE
@@ -15,7 +17,7 @@ from gradlens_app.page import Words
 from gradlens_app.pages.micro_batches import PAGE
 
 from .asking import keys_of
-from .conftest import add_steps, begin_run, write_sweep
+from .conftest import add_steps, begin_run
 
 NAMES = [f"sweep-{place}" for place in range(4)]
 NAMES += ["predicted", "micro-batches-0", "micro-batches-1", "micro-batches-2", "domains", "noise"]

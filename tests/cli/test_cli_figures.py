@@ -50,10 +50,11 @@ def test_thresholds_for_machines(run: Run, write_run: WriteRun, tmp_path: Path, 
 
 
 def test_a_question_without_its_rule_is_wrong_use(run: Run, capsys: Capture) -> None:
-    for rule in ([], ["--percentile", "10", "--max-norm", "1"]):
+    for rule, count in (([], 0), (["--percentile", "10", "--max-norm", "1"], 2)):
         assert main(["analyze", "thresholds", str(run.path), *rule]) == 2
         assert capsys.readouterr().err == (
-            "gradlens: one rule is replayed: give percentile (AutoClip) or max_norm (a fixed norm), not both.\n"
+            "gradlens: one rule is replayed: give percentile (AutoClip), max_norm (a fixed norm) or z_score (ZClip); "
+            f"got {count} of them.\n"
         )
     assert main(["analyze", "thresholds", str(run.path / "nowhere"), "--max-norm", "1"]) == 1
     assert "nowhere does not exist" in capsys.readouterr().err

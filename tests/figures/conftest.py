@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from micro_batch_sweep import write_sweep
 
 import gradlens
 from gradlens import figures
+from gradlens.analysis import Landscape
 from gradlens.figures.figure import (
     Axis,
     Band,
@@ -24,24 +26,51 @@ from gradlens.figures.figure import (
 )  # fmt: skip
 from gradlens.store import Run
 
-SAMPLES = Path(__file__).parents[2] / "sample_runs" / "autoclip_digits" / "runs"
+SAMPLES = Path(__file__).parents[2] / "sample_runs"
 NARROW_AND_LONG = tuple(f"encoder.layers.{index}.self_attention.projection.weight" for index in range(40))
 
 
 @pytest.fixture(scope="session")
 def sample_pair() -> list[Run]:
     """Two recorded trainings, one unclipped and one clipped."""
-    runs = gradlens.open_runs(SAMPLES)
+    runs = gradlens.open_runs(SAMPLES / "autoclip_digits" / "runs")
     return [runs[0], runs[-1]]
 
 
 @pytest.fixture(scope="session")
-def gallery(sample_pair: list[Run]) -> dict[str, Figure]:
+def drawn_runs(sample_pair: list[Run], tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Run]]:
+    """For each drawing, runs that it has something to show of."""
+    root = tmp_path_factory.mktemp("sweep")
+    write_sweep(root, sizes=(4, 16, 64), seeds=3)
+    sweep = list(gradlens.open_runs(root))  # the first has micro-batches of two domains, and frozen estimates
+    names = ("micro_batch_bias", "sweet_spot", "dragger_profile", "domain_detections", "noise_scale")
+    of = dict.fromkeys(names, sweep)
+    return {name: of.get(name, sample_pair)[: drawing.most] for name, drawing in figures.DRAWINGS.items()}
+
+
+@pytest.fixture(scope="session")
+def gallery(drawn_runs: dict[str, list[Run]]) -> dict[str, Figure]:
     """Every figure that can be asked for by name; a new one joins the tests by being in the table."""
-    return {
-        name: figures.draw(name, sample_pair[: drawing.most], **drawing.example)
-        for name, drawing in figures.DRAWINGS.items()
+    drawn = {
+        name: figures.draw(name, drawn_runs[name], **drawing.example) for name, drawing in figures.DRAWINGS.items()
     }
+    return drawn | {"landscape_bands": figures.landscape_bands(_landscapes())}  # no sample recorded any
+
+
+def _landscapes() -> list[Landscape]:
+    """Two runs' landscapes, with probes that overflowed."""
+    rng, steps, found = np.random.default_rng(0), np.arange(0, 4000, 50), []
+    for name, clipped in (("No clipping", False), ("With AutoClip, p = 10", True)):
+        wave = np.exp(0.2 * rng.standard_normal((3, len(steps))))
+        loss = 2.0 / (1 + steps / 500) * wave[0]
+        high = np.where(steps == 500, np.inf, 1.3 * loss)
+        found.append(
+            Landscape(
+                name, clipped, steps, loss, 0.8 * loss, high, 0.1 * wave[1], 2 * wave[1], 5 * wave[2],
+                (0.5, 0.4, 0.3), (2.0, 2.1, 2.2), (5.0, 4.0, 3.0), 1, len(steps),
+            )
+        )  # fmt: skip
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -69,8 +69,10 @@ def test_threshold_sweep_draws_its_rates(write_run: WriteRun) -> None:
     percentiles = figures.draw("threshold_sweep", [run], percentiles=[10, 50])
     assert percentiles.panels[0].x.label == "percentile of past norms"
     drawn(figure)
-    with pytest.raises(ValueError, match=r"^threshold_sweep sweeps one rule: give percentiles or max_norms\.$"):
-        figures.draw("threshold_sweep", [run], percentiles=[10.0], max_norms=[1.0])
+    why = r"^threshold_sweep sweeps one rule: give rule, percentiles, max_norms or z_scores\.$"
+    for more in ({"max_norms": [1.0]}, {"rule": "zclip"}):
+        with pytest.raises(ValueError, match=why):
+            figures.draw("threshold_sweep", [run], percentiles=[10.0], **more)
 
 
 def test_spike_timeline_marks_every_event(write_run: WriteRun) -> None:

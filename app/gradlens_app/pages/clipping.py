@@ -19,7 +19,7 @@ from gradlens.analysis import (
     widest,
     without_norms,
 )
-from gradlens.clipping import ClipRule, autoclip, fixed, zclip
+from gradlens.clipping import ClipRule, one_rule
 from gradlens.figures import layer_clipping as layers_figure
 from gradlens.figures import norm_distribution, spike_timeline, threshold_history
 from gradlens.figures import threshold_sweep as sweep_figure
@@ -75,14 +75,14 @@ def rule_of(data: Data, entry: Entry, view: View) -> ClipRule:
     """The rule that an address chooses; a fixed norm that it does not say is the one recommended for the run."""
     name = RULE.read(view)
     if name == "autoclip":
-        return autoclip(PERCENTILE.read(view))
+        return one_rule(percentile=PERCENTILE.read(view))
     if name == "zclip":
-        return zclip(z_threshold=SCORE.read(view), max_norm=None)
+        return one_rule(z_score=SCORE.read(view))
     norm = NORM.read(view)
     if norm is None:
         advice = data.ask(recommend_thresholds, entry)
         norm = ANY_NORM if advice.status else float(f"{advice.max_norm:.3g}")
-    return fixed(norm)
+    return one_rule(max_norm=norm)
 
 
 @dataclass(frozen=True, slots=True)

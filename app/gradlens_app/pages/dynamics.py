@@ -8,6 +8,7 @@ from hashlib import sha256
 from gradlens.analysis import Detail, NormSmoothness, norm_smoothness, reach, span, steps_shown, summarize, trace
 from gradlens.figures import grouped_series, norm_clouds, series
 from gradlens.figures.figure import Figure
+from gradlens.figures.gallery.series import group_labels, own_scales, series_caption
 from gradlens.figures.gallery.training_dynamics import CURVES
 from gradlens.schema import is_text, label
 from gradlens.store import Run
@@ -27,7 +28,6 @@ MANY = (
 )
 SECONDS = 0.25
 """What reading runs may take before the tiles show what is known so far."""
-_LOG = {CURVES[1]: (False, True)}  # as in the paper's figure
 
 
 def _logged(runs: Sequence[Run]) -> list[tuple[str, str]]:
@@ -51,9 +51,10 @@ def _words(data: Data, entries: Sequence[Entry], view: View, *, few: bool) -> Wo
     clouds = data.ask_each(norm_smoothness, entries) if few else Each((), (), ())
     left = len(entries) - len(about.entries) - len(about.problems)
     reading = (f"{left:,} of {len(entries):,} runs are still to be read.",) if left else ()
-    caption = _clouds_figure(data, clouds, view).caption if clouds.entries else ""
+    captions = [series_caption(name, view.clock) for name in SERIES.read(view) or CURVES]
+    captions += [_clouds_figure(data, clouds, view).caption] if clouds.entries else []
     problems = said(data, about.entries, (about, clouds))
-    return Words(tiles(_about(entries, about, clouds), reading), problems, caption, unfinished=left > 0)
+    return Words(tiles(_about(entries, about, clouds), reading), problems, " ".join(captions), unfinished=left > 0)
 
 
 def _curves(data: Data, entries: Sequence[Entry], view: View, name: str) -> Chart:
@@ -71,13 +72,13 @@ def _curves(data: Data, entries: Sequence[Entry], view: View, name: str) -> Char
         until, log = _until(data, entries, view), chart.scales(view)
         roles = _of(colours(entries), entries, found.entries)
         if view.group:
-            groups = [f"{view.group} {entry.run.config.get(view.group, '–')}" for entry in found.entries]
+            groups = group_labels([entry.run for entry in found.entries], view.group)
             return grouped_series(found.answers, groups, roles, log=log, until=until)
         texts = _of(labels([entry.run for entry in entries]), entries, found.entries)
         return series(found.answers, texts, roles, smoothing=smoothing, log=log, until=until)
 
     title = label(name)
-    chart = Chart(_slug(name), title[:1].upper() + title[1:], draw, curves=True, log=_LOG.get(name, (False, False)))
+    chart = Chart(_slug(name), title[:1].upper() + title[1:], draw, curves=True, log=own_scales(name))
     return chart
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from gradlens.analysis import LayerClipping, LayerProfile, layer_clipping, layer_profile
 from gradlens.cli.answers import add_runs, answer_all
 from gradlens.cli.output import number, print_entry, print_table
+from gradlens.cli.replayed import Numbers, add_rule, numbers_of, option_of, rule_of
 from gradlens.clipping import one_rule
 from gradlens.schema import TENSOR_KINDS
 from gradlens.store import Run
@@ -26,30 +27,34 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--by", choices=("parameter", "layer"), default="parameter", help="rows (default: %(default)s)")
     parser.add_argument("--include", nargs="+", default=["*"], metavar="GLOB", help="parameters to look at")
-    parser.add_argument("--percentile", type=float, help="replay AutoClip at this percentile on each parameter")
-    parser.add_argument("--max-norm", type=float, help="replay a fixed norm on each parameter")
+    add_rule(parser, " on each parameter")
     add_runs(parser)
     parser.set_defaults(run=run)
 
 
 def run(given: argparse.Namespace) -> int:
     """Look at each run's layers; 1 where a path leads to no run, or a run has no answer."""
-    if given.percentile is None and given.max_norm is None:
+    if not any(value is not None for value in numbers_of(given)):
         asked = {"kind": given.kind, "by": given.by, "include": given.include}
         return answer_all(given, _profile, _profile_numbers, _show_profile, asked, tuple(asked.values()))
-    rule = one_rule(given.percentile, given.max_norm)
+    rule = rule_of(given)
     if given.kind != "grad_norm" or given.by != "parameter":
         raise ValueError("a rule is replayed over the grad_norm of parameters; leave --kind and --by out, or the rule.")
-    arguments = (given.percentile, given.max_norm, given.include)
-    return answer_all(given, _replayed, _clipping_numbers, _show_clipping, {"rule": repr(rule)}, arguments)
+
+    def show(answers: Sequence[tuple[Run, LayerClipping]]) -> None:
+        _show_clipping(answers)
+        print(f"draw it with: gradlens export figure RUN --figure layer_clipping {option_of(given)} --out figure")
+
+    arguments = (numbers_of(given), given.include)
+    return answer_all(given, _replayed, _clipping_numbers, show, {"rule": repr(rule)}, arguments)
 
 
 def _profile(run: Run, kind: str, by: str, include: Sequence[str]) -> LayerProfile:
     return layer_profile(run, kind, by=by, include=include)
 
 
-def _replayed(run: Run, percentile: float | None, max_norm: float | None, include: Sequence[str]) -> LayerClipping:
-    return layer_clipping(run, one_rule(percentile, max_norm), include=include)
+def _replayed(run: Run, numbers: Numbers, include: Sequence[str]) -> LayerClipping:
+    return layer_clipping(run, one_rule(*numbers), include=include)
 
 
 def _profile_numbers(answer: LayerProfile) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from gradlens.analysis import PHASES, Thresholds, thresholds
 from gradlens.cli.answers import add_runs, answer_all
 from gradlens.cli.output import number, print_table
+from gradlens.cli.replayed import Numbers, add_rule, numbers_of, option_of, rule_of
 from gradlens.clipping import one_rule
 from gradlens.store import Run
 
@@ -17,30 +18,29 @@ from gradlens.store import Run
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the question."""
     parser = verbs.add_parser("thresholds", help="which recorded steps a clip rule would have clipped")
-    parser.add_argument("--percentile", type=float, help="replay AutoClip at this percentile")
-    parser.add_argument("--max-norm", type=float, help="replay a fixed norm")
+    add_rule(parser)
     add_runs(parser)
     parser.set_defaults(run=run)
 
 
 def run(given: argparse.Namespace) -> int:
     """Replay the rule over each run; 1 where a path leads to no run, or a run has no answer."""
-    rule = one_rule(given.percentile, given.max_norm)
+    rule = rule_of(given)
 
     def show(answers: Sequence[tuple[Run, Thresholds]]) -> None:
         head = ("name", "steps", "clipped", *PHASES, "last threshold", "median coefficient", "NaN or inf")
         print_table(head, [_row(run, answer) for run, answer in answers], right=range(1, len(head)))
         said = [*(f"{run.name}: {each}" for run, answer in answers for each in answer.warnings)]
         print("\n" + "\n".join([*said, *dict.fromkeys(answer.note for _, answer in answers)]))
-        option = f"--percentile {given.percentile:g}" if given.max_norm is None else f"--max-norm {given.max_norm:g}"
+        option = option_of(given)
         print(f"\ndraw it with: gradlens export figure RUN --figure threshold_history {option} --out figure")
 
-    return answer_all(given, _ask, _numbers, show, {"rule": repr(rule)}, (given.percentile, given.max_norm))
+    return answer_all(given, _ask, _numbers, show, {"rule": repr(rule)}, (numbers_of(given),))
 
 
-def _ask(run: Run, percentile: float | None, max_norm: float | None) -> Thresholds:
+def _ask(run: Run, numbers: Numbers) -> Thresholds:
     """The answer with the last of its steps only: those of a hundred long runs would be gigabytes."""
-    answer = thresholds(run, one_rule(percentile, max_norm))
+    answer = thresholds(run, one_rule(*numbers))
     series = ("steps", "grad_norm", "thresholds", "coefficients", "clipped", "lr", "effective_lr")
     return replace(answer, **{name: getattr(answer, name)[-1:].copy() for name in series})
 

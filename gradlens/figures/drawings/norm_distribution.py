@@ -1,4 +1,4 @@
-"""``norm_distribution`` by name: the norms, and where AutoClip's threshold or a fixed norm lies in them."""
+"""``norm_distribution`` by name: the norms, and where a rule's threshold lies in them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from collections.abc import Sequence
 from gradlens.analysis import thresholds
 from gradlens.clipping import one_rule
 from gradlens.figures.drawing import Drawing
-from gradlens.figures.drawings.threshold_history import DRAWING as THRESHOLD_HISTORY
 from gradlens.figures.figure import Figure
 from gradlens.figures.gallery.norm_distribution import norm_distribution
+from gradlens.figures.replayed_rule import EXAMPLE, RULE, STEPS
 from gradlens.store import Run
 
 
-def _make(runs: Sequence[Run], percentile: float | None = None, max_norm: float | None = None) -> Figure:
-    return norm_distribution(thresholds(runs[0], one_rule(percentile, max_norm)))
+def _make(
+    runs: Sequence[Run],
+    percentile: float | None = None,
+    max_norm: float | None = None,
+    z_score: float | None = None,
+    steps: tuple[int, int] | None = None,
+) -> Figure:
+    return norm_distribution(thresholds(runs[0], one_rule(percentile, max_norm, z_score)), percentile, steps)
 
 
-DRAWING = Drawing(_make, most=1, options=THRESHOLD_HISTORY.options, example=THRESHOLD_HISTORY.example)
+DRAWING = Drawing(_make, most=1, options=(*RULE, STEPS), example=EXAMPLE)

@@ -1,4 +1,4 @@
-"""``spike_timeline`` by name."""
+"""``spike_timeline`` by name: what was unstable in a run, and when."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from gradlens.analysis import stability
 from gradlens.figures.drawing import Drawing, Option
 from gradlens.figures.figure import Figure
 from gradlens.figures.gallery.spike_timeline import spike_timeline
+from gradlens.figures.replayed_rule import STEPS
 from gradlens.store import Run
 
 
-def _make(runs: Sequence[Run], **options: Any) -> Figure:
-    return spike_timeline(stability(runs[0], **options))
+def _make(runs: Sequence[Run], steps: tuple[int, int] | None = None, **options: Any) -> Figure:
+    return spike_timeline(stability(runs[0], **options), steps)
 
 
 DRAWING = Drawing(
@@ -22,5 +23,6 @@ DRAWING = Drawing(
     options=(
         Option("window", int, "recorded steps that a spike is compared with"),
         Option("score", float, "least robust standard deviations of a spike"),
+        STEPS,
     ),
 )

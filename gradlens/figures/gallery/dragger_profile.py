@@ -99,7 +99,7 @@ def _detection(result: DraggerProfile) -> Panel:
 
 def _caption(result: DraggerProfile) -> str:
     parts = [
-        f"{result.n:,} micro-batches over the training"
+        f"Micro-batches over the training: {result.n:,}"
         + (f", of {len(result.domains) - 1} domains." if len(result.domains) > 1 else "."),
         "Median effective number in the first, second and last third: by weight "
         + ", ".join(f"{value:.3g}" for value in result.effective_by_phase)

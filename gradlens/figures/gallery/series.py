@@ -12,9 +12,30 @@ from gradlens.figures.figure import Axis, Band, Figure, Line, Mark, Panel, Point
 from gradlens.figures.palette import dashed
 from gradlens.schema import STEP_COLUMNS
 from gradlens.schema import label as axis_label
+from gradlens.store import Run
 
 Floats = NDArray[np.float64]
 _SINCE = "time since the first step (s)"
+_LOG = {"loss": (False, True)}  # as in the AutoClip paper's figure 1
+
+
+def own_scales(name: str) -> tuple[bool, bool]:
+    """Whether x and y of a series are logarithmic unless somebody says otherwise.
+
+    >>> own_scales("loss"), own_scales("update_norm")
+    ((False, True), (False, False))
+    """
+    return _LOG.get(name, (False, False))
+
+
+def group_labels(runs: Sequence[Run], entry: str) -> list[str]:
+    """What to call the group of each run: an entry of its config, and what it is there.
+
+    Args:
+        runs: some runs.
+        entry: name of the entry; of a run without it the value is a dash.
+    """
+    return [f"{entry} {run.config.get(entry, '–')}" for run in runs]
 
 
 def series(
@@ -105,19 +126,40 @@ def _panel(
 ) -> Figure:
     name = traces[0].name if traces else ""
     clock = traces[0].clock if traces else "step"
-    column = STEP_COLUMNS.get(name.partition("[")[0])
-    title = axis_label(name)
     scales = ["log" if is_log else "linear" for is_log in log]
-    across = _SINCE if clock == "time" else axis_label(clock)
     panel = Panel(
-        title=title[:1].upper() + title[1:],
-        subtitle=f"{column.meaning.rstrip('.')} · {column.measured}" if column else "as logged by the training",
-        x=Axis(across, scales[0]),  # type: ignore[arg-type]
-        y=Axis(title, scales[1], limits),  # type: ignore[arg-type]
+        title=_title(name),
+        subtitle=_measured(name),
+        x=Axis(_across(clock), scales[0]),  # type: ignore[arg-type]
+        y=Axis(axis_label(name), scales[1], limits),  # type: ignore[arg-type]
         marks=marks,
         foot=foot,
     )
-    return Figure("series", (panel,), f"{panel.title} against {across}. {panel.subtitle}.", columns=1)
+    return Figure("series", (panel,), series_caption(name, clock), columns=1)
+
+
+def series_caption(name: str, clock: str) -> str:
+    """What is said of a series under a figure.
+
+    Args:
+        name: of the series.
+        clock: what x counts.
+    """
+    return f"{_title(name)} against {_across(clock)}. {_measured(name)}."
+
+
+def _title(name: str) -> str:
+    text = axis_label(name)
+    return text[:1].upper() + text[1:]
+
+
+def _across(clock: str) -> str:
+    return _SINCE if clock == "time" else axis_label(clock)
+
+
+def _measured(name: str) -> str:
+    column = STEP_COLUMNS.get(name.partition("[")[0])
+    return f"{column.meaning.rstrip('.')} · {column.measured}" if column else "as logged by the training"
 
 
 def _cut(x: Floats, y: Floats, log: tuple[bool, bool], until: float | None) -> tuple[Floats, Floats]:

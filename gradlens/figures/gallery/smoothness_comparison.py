@@ -8,10 +8,10 @@ import numpy as np
 
 from gradlens.analysis import SmoothnessComparison, difference_verdict, matched_verdict
 from gradlens.figures.figure import Axis, Bars, Figure, Mark, Panel, Points, Rule, Text
+from gradlens.figures.gallery.curves import thinned
 from gradlens.schema import label as axis_label
 from gradlens.stats import CorrelationDifference
 
-LIMIT = 4000
 _NAMES = ("as recorded", "without trend")
 
 
@@ -64,7 +64,7 @@ def smoothness_at_loss(found: SmoothnessComparison, labels: Sequence[str], colou
     marks: list[Mark] = []
     for answer, level, text, colour in zip((found.first, found.second), found.levels, labels, colours, strict=True):
         known = np.flatnonzero(np.isfinite(level))
-        known = known[np.unique(np.linspace(0, len(known) - 1, min(len(known), LIMIT)).astype(np.int64))]
+        known = known[thinned(len(known))]
         if len(known):
             marks.append(Points(level[known], answer.smoothness[known], colour, text))
     matched = found.matched

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gradlens.analysis import NormSmoothness, norm_smoothness
 from gradlens.figures.figure import Axis, Figure, Limits, Line, Mark, Panel, Points, Rule, Text
+from gradlens.figures.gallery.curves import thinned
 from gradlens.figures.gallery.training_dynamics import run_labels
 from gradlens.figures.palette import run_colours
 from gradlens.schema import label as axis_label
@@ -21,7 +22,6 @@ from gradlens.stats import LineFit
 from gradlens.store import Run
 
 Floats = NDArray[np.float64]
-LIMIT = 4000
 _LEAST, _MOST = -300, 308  # powers of ten that a float holds
 _LINE_POINTS = 100
 _COLOURS = {"least squares": "run-7", "quantile 0.9": "run-3", "quantile 0.95": "run-1", "power": "run-4"}
@@ -81,7 +81,7 @@ def _panel(text: str, answer: NormSmoothness, colour: str, axes: tuple[Axis, Axi
     subtitle = f"{answer.estimator.replace('_', '-')} smoothness, by iteration"
     if answer.status:
         return Panel(text, subtitle, *axes, (Text(answer.status),))
-    shown = np.unique(np.linspace(0, answer.n - 1, min(answer.n, LIMIT)).astype(np.int64))
+    shown = thinned(answer.n)
     marks: list[Mark] = [
         Points(
             answer.grad_norm[shown],

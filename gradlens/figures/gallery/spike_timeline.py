@@ -6,7 +6,7 @@ import numpy as np
 
 from gradlens.analysis import SpikeSeries, Stability
 from gradlens.figures.figure import Axis, Figure, Line, Mark, Panel, Points, Text
-from gradlens.figures.gallery.curves import LIMIT, curve
+from gradlens.figures.gallery.curves import curve, thinned
 from gradlens.figures.gallery.names import shortened
 from gradlens.schema import label as axis_label
 
@@ -54,7 +54,7 @@ def _series(
     if not len(series.steps):
         return Panel(title, subtitle, x, y, (Text(f"The run has no {series.name}."),))
     drawn = curve(series.steps, series.values, "unclipped", title.lower(), 0.0, window)
-    shown = _thinned(len(series.spike_steps))
+    shown = thinned(len(series.spike_steps))
     marks: list[Mark] = list(drawn.marks)
     if len(shown):
         steps = series.spike_steps[shown].astype(np.float64)
@@ -79,7 +79,7 @@ def _events(result: Stability, x: Axis) -> Panel:
     }
     marks: list[Mark] = []
     for place, steps in enumerate(rows.values()):
-        shown = steps[_thinned(len(steps))].astype(np.float64)
+        shown = steps[thinned(len(steps))].astype(np.float64)
         if len(shown):
             marks.append(Points(shown, np.full(len(shown), -float(place)), "ink", marker="cross"))
     names = [f"{name} ({len(steps):,})" for name, steps in rows.items()]
@@ -117,11 +117,6 @@ def _span(result: Stability) -> tuple[float, float]:
     both = [series.steps[[0, -1]] for series in (result.grad_norm, result.loss) if len(series.steps)]
     steps = np.concatenate(both) if both else np.array([0, 1])
     return float(steps.min()), float(max(steps.max(), steps.min() + 1))
-
-
-def _thinned(count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Places of those that are drawn: all, or as many as there are pixels for."""
-    return np.unique(np.linspace(0, count - 1, min(count, LIMIT)).astype(np.int64))
 
 
 def _caption(result: Stability) -> str:

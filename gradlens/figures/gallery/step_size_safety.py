@@ -8,9 +8,9 @@ import numpy as np
 
 from gradlens.analysis import StepSizeSafety
 from gradlens.figures.figure import Axis, Figure, Mark, Panel, Points, Rule, Text
+from gradlens.figures.gallery.curves import thinned
 from gradlens.schema import label as axis_label
 
-LIMIT = 4000
 _UNIT = "lr × h × smoothness"
 
 
@@ -35,7 +35,7 @@ def step_size_safety(result: StepSizeSafety, *, label: str = "") -> Figure:
     drawable = np.isfinite(result.product) & (result.product > 0)  # the axis is logarithmic
     for chosen, role, text in ((~above, "run-0", _below(result)), (above, "run-1", "above the limit")):
         places = np.flatnonzero(chosen & drawable)
-        places = places[np.unique(np.linspace(0, len(places) - 1, min(len(places), LIMIT)).astype(np.int64))]
+        places = places[thinned(len(places))]
         if len(places):
             marks.append(Points(result.steps[places].astype(np.float64), result.product[places], role, text))
             drawn += len(places)

@@ -69,7 +69,8 @@ def training_dynamics(
         _curves(runs, labels, colours, "loss", "Training loss", "natural logarithm", smoothing, steps, log=True),
     ]
     clouds = norm_clouds(runs, answers, labels, colours, [steps] * len(runs))
-    return Figure("training_dynamics", (*panels, *clouds.panels), _caption(runs, labels, answers, steps))
+    caption = _ABOVE + _said_of_clouds(runs, labels, answers, [steps] * len(runs))
+    return Figure("training_dynamics", (*panels, *clouds.panels), caption)
 
 
 def norm_clouds(
@@ -93,7 +94,8 @@ def norm_clouds(
         _hexbin(run, answer, text, colour, limits, shown)
         for run, answer, text, colour, shown in zip(runs, answers, labels, colours, steps, strict=True)
     )
-    return Figure("norm_clouds", panels, _caption(runs, labels, answers, None))
+    said = _said_of_clouds(runs, labels, answers, steps)
+    return Figure("norm_clouds", panels, said[:1].upper() + said[1:], columns=min(2, len(panels)))
 
 
 def run_labels(runs: Sequence[Run]) -> tuple[str, ...]:
@@ -221,15 +223,24 @@ def _right_of_the_line(runs: Sequence[Run], labels: Sequence[str], answers: Sequ
     return f"{line}; {'; '.join(f'{text}: {what}' for text, what in found.items())}. " if found else ""
 
 
-def _caption(
-    runs: Sequence[Run], labels: Sequence[str], answers: Sequence[NormSmoothness], steps: tuple[int, int] | None
+_ABOVE = (
+    "Training dynamics. Top: step size (norm of each parameter update) and natural logarithm of the training loss. "
+    "Below: "
+)
+
+
+def _said_of_clouds(
+    runs: Sequence[Run],
+    labels: Sequence[str],
+    answers: Sequence[NormSmoothness],
+    steps: Sequence[tuple[int, int] | None],
 ) -> str:
+    """The caption of the hexbins, which begins in the middle of a sentence."""
     drawn = any(not answer.status for answer in answers)
     kinds = dict.fromkeys(_estimator(answer) for answer in answers)
     how = ", on the step's own batch," if set(kinds) == {"same-batch"} else f" ({', '.join(kinds)})"
     parts = [
-        "Training dynamics. Top: step size (norm of each parameter update) and natural logarithm of the training "
-        f"loss. Below: local smoothness{how} against gradient norm before clipping, natural logarithms"
+        f"local smoothness{how} against gradient norm before clipping, natural logarithms"
         + ", in hexagons; limits are shared. " * drawn
         + ". " * (not drawn)
         + _right_of_the_line(runs, labels, answers)
@@ -248,6 +259,7 @@ def _caption(
             f"{placebo.raw:.2f} ({placebo.raw_range[0]:.2f} to {placebo.raw_range[1]:.2f}), "
             f"without trend {placebo.detrended:.2f}; n = {answer.n}{doubt}."
         )
-    if steps is not None:
-        parts.append(f"Only steps {steps[0]:,} to {steps[1]:,} are drawn; the statistics are of the whole runs.")
+    part = steps[0]
+    if part is not None and all(each == part for each in steps):
+        parts.append(f"Only steps {part[0]:,} to {part[1]:,} are drawn; the statistics are of the whole runs.")
     return " ".join(parts)
