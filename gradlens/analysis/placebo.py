@@ -75,7 +75,8 @@ def constant_curvature(
 ) -> Placebo:
     """Simulate the placebo; asked again with the same arguments, a process gives what it has.
 
-    A rule whose thresholds follow the norms' scale, as AutoClip's do, is simulated at scale 1 whatever ``scale`` is.
+    A rule whose thresholds follow the norms' scale, as AutoClip's do, is simulated at scale 1 whatever ``scale`` is;
+    for any other the scale is taken to two digits, so that runs of one rule share their simulations.
 
     Args:
         probes: smoothness probes along each trajectory; no more than 500 are simulated.
@@ -97,7 +98,7 @@ def constant_curvature(
     probes = min(probes, MOST_PROBES)
     every = max(1, min(every, MOST_STEPS // max(probes, 1)))
     spec = "" if rule is None else json.dumps(rule.spec(), sort_keys=True)
-    scale = 1.0 if not spec or _follows_scale(spec) else scale
+    scale = 1.0 if not spec or _follows_scale(spec) else float(f"{scale:.2g}")
     return _simulated(probes, every, spec, "adam" in optimizer.lower(), momentum, scale, estimator, seed)
 
 

@@ -67,6 +67,7 @@ def arrange(canvas: Canvas, figure: Figure, sheet: Page) -> list[Axes]:
         sizes = [(width, PANEL_ASPECT * width) for width in widths]
     canvas.set_layout_engine("none")
     for each, (width, _) in zip(placed, sizes, strict=True):
+        _keep_on_page(canvas, each.axes)
         _write_sentences(each.axes, each.panel, sheet, width)
     return grid[: len(figure.panels)]
 
@@ -128,6 +129,14 @@ def _set_limits(axes: Axes, panel: Panel) -> None:
         axes.set_xlim(*panel.x.limits)
     if panel.y.limits:
         axes.set_ylim(*panel.y.limits)
+
+
+def _keep_on_page(canvas: Canvas, axes: Axes) -> None:
+    """Move a horizontal label, which the layout lets stand out beyond its axis, back from the edge of the page."""
+    label, width = axes.xaxis.label, axes.get_window_extent().width
+    beyond = label.get_window_extent().x1 - (canvas.bbox.width - _AIR * canvas.dpi)
+    if label.get_text() and beyond > 0:
+        label.set_x(0.5 - beyond / width)
 
 
 def _write_sentences(axes: Axes, panel: Panel, sheet: Page, width: float) -> None:

@@ -18,9 +18,12 @@ def wrapped(text: str, width: float, measure: Measure) -> str:
 
     >>> wrapped("local smoothness, log scale", 17, len)
     'local smoothness,\nlog scale'
+    >>> wrapped("gradient norm at T = 119", 20, len)
+    'gradient norm at\nT = 119'
     """
     lines: list[str] = []
-    for word in " ".join(text.split()).replace("log scale", f"log{_TIE}scale").split(" "):
+    words = " ".join(text.split()).replace("log scale", f"log{_TIE}scale").replace(" = ", f"{_TIE}={_TIE}")
+    for word in words.split(" "):
         fitting = shortened(word, width, measure)
         if lines and measure(f"{lines[-1]} {fitting}") <= width:
             lines[-1] = f"{lines[-1]} {fitting}"

@@ -6,7 +6,7 @@ Reference: Politis and Romano, "A circular block-resampling procedure for statio
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,7 +16,6 @@ Statistic = Callable[..., Floats]
 """Takes one array per series, each (..., n), and reduces the last axis."""
 
 _CHUNK = 4_000_000  # resampled numbers held at once: 32 MB a series
-_COUNTS = 250_000  # counts held at once: 2 MB, which a processor's cache holds
 
 
 def bootstrap_interval(
@@ -99,47 +98,3 @@ def percentile_interval(drawn: ArrayLike, level: float = 0.95) -> tuple[float, f
         return math.nan, math.nan
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-def resample_counts(n: int, block: int, tries: int, seed: int = 0) -> Iterator[Floats]:
-    """How often each entry is in each resample: those that :func:`bootstrap_interval` draws, without drawing them.
-
-    A statistic of sums is the product of these counts with what is summed, at a fraction of the cost.
-
-    Args:
-        n: length of the series.
-        block: block length, at least 1.
-        tries: resamples.
-        seed: seed of a generator of its own.
-
-    Yields:
-        (t, n) float64 for the next t resamples, every row with the sum n.
-
-    >>> (counts,) = resample_counts(6, block=3, tries=2)
-    >>> counts.sum(axis=1)
-    array([6., 6.])
-    """
-    rng = np.random.default_rng(seed)
-    blocks = math.ceil(n / block)
-    tail = n - (blocks - 1) * block  # the last block is cut where the resample is full
-    chunk = max(1, _COUNTS // n)
-    for first in range(0, tries, chunk):
-        t = min(chunk, tries - first)
-        starts = rng.integers(0, n, size=(t, blocks))
-        row = n * np.arange(t)[:, None]
-        counts = _begun(starts[:, :-1] + row, t, n, block)
-        ends = ((starts[:, -1:] + np.arange(tail)) % n + row).ravel()  # no entry twice in a row: tail <= n
-        counts.ravel()[ends] += 1
-        yield counts
-
-
-def _begun(places: NDArray[np.int64], t: int, n: int, block: int) -> Floats:
-    """Counts of whole blocks that begin at flat places: at an entry, the blocks begun in the last ``block`` places."""
-    begun = np.bincount(places.ravel(), minlength=t * n).reshape(t, n)
-    if block == 1 or not places.size:
-        return begun.astype(np.float64)
-    total = begun.cumsum(axis=1)
-    counts = total.astype(np.float64)
-    counts[:, block:] -= total[:, :-block]
-    counts[:, :block] += total[:, -1:] - total[:, n - block :]
-    return counts

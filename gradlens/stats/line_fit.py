@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gradlens.stats.block_length import FEW_BLOCKS
 from gradlens.stats.bootstrap import percentile_interval
 
 Floats = NDArray[np.float64]
@@ -17,6 +18,8 @@ Interval = tuple[float, float]
 NO_INTERVAL: Interval = (math.nan, math.nan)
 MIN_POINTS = 16
 _TAIL = 0.025
+FEW_LONG_BLOCKS = 20
+"""Blocks of twice the usual length below which a studentised interval may be too narrow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +170,8 @@ def with_intervals(
 
     A bootstrap is inconsistent where a parameter lies on the edge of what is allowed (Andrews, "Inconsistency of the
     bootstrap when a parameter is on the boundary of the parameter space", Econometrica, 2000). It lies there, or is not
-    told from it, where more than one resample in forty puts it there; the other parameters depend on it.
+    told from it, where more than one resample in forty puts it there; the other parameters depend on it. No end of an
+    interval is negative.
 
     Args:
         form: name of the fit.
@@ -177,17 +181,20 @@ def with_intervals(
         block: block length.
         own: intervals of L0 and L1, where they are not the middle of the draws.
     """
-    for name, value, drawn in zip(("L0", "L1"), estimate[:2], draws[:2], strict=True):
+    middle = [percentile_interval(drawn) for drawn in draws]
+    intervals = [(max(low, 0.0), high) for low, high in (*(own or middle[:2]), middle[2])]
+    blocks = n / block
+    few = blocks < (FEW_BLOCKS if own is None else FEW_LONG_BLOCKS)
+    caveat = f"only about {blocks:.0f} independent blocks, so its intervals are likely too narrow." * few
+    fit = LineFit(form, *estimate, intervals[0], intervals[1], intervals[2], n, block, caveat=caveat)
+    for name, value, drawn in zip(("L0", "L1"), estimate, draws, strict=False):
         share = float(np.mean(drawn <= 0)) if len(drawn) else 0.0
         if value <= 0 or share > _TAIL:
             what = "is 0" if value <= 0 else f"is not told from 0 ({share:.0%} of the resamples put it there)"
-            caveat = f"{name} {what}, the edge of what is allowed, where a bootstrap is not valid: no interval."
-            return LineFit(form, *estimate, NO_INTERVAL, NO_INTERVAL, NO_INTERVAL, n, block, caveat=caveat)
-    middle = [percentile_interval(drawn) for drawn in draws]
-    intervals = (*(own or middle[:2]), middle[2])
-    blocks = n / block
-    caveat = f"only about {blocks:.0f} independent blocks, so its intervals are likely too narrow." * (blocks < 50)
-    return LineFit(form, *estimate, intervals[0], intervals[1], intervals[2], n, block, caveat=caveat)
+            return without_intervals(
+                fit, f"{name} {what}, the edge of what is allowed, where a bootstrap is not valid: no interval."
+            )
+    return fit
 
 
 def without_intervals(fit: LineFit, why: str) -> LineFit:

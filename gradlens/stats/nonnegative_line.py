@@ -2,8 +2,9 @@ r"""Non-negative least squares of a line: the mean of smoothness over the gradie
 
 .. math:: \min_{L_0, L_1 \ge 0} \sum_t (y_t - L_0 - L_1 x_t)^2
 
-With x and y positive at most one of the two constraints acts, so that the answer is in closed form, in each resample of
-the bootstrap too.
+With x and y positive at most one of the two constraints acts, so that the answer is in closed form. Its interval is by
+a block bootstrap, studentised: where errors grow with x and x is skewed, few points decide, and the middle of the
+resampled lines covers .84 to .93 instead of .95.
 
 Reference:
     Zhang, He, Sra and Jadbabaie, "Why gradient clipping accelerates training", ICLR 2020, arXiv 1905.11881, for
@@ -17,10 +18,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gradlens.stats.block_length import block_length
 from gradlens.stats.block_sums import block_sums, drawn_blocks
 from gradlens.stats.line_fit import LineFit, Solved, fit_line
-from gradlens.stats.studentized import standard_error, studentized_interval
+from gradlens.stats.studentized import long_block, standard_error, studentized_interval
 
 Floats = NDArray[np.float64]
 FORM = "least squares"
@@ -56,7 +56,8 @@ def _solve(u: Floats, v: Floats, tries: int, seed: int) -> Solved:
     (l0, l1), centred = closed_form(*points[:, 1:].mean(axis=0)), u - u.mean()
     slope = centred * (v - l0 - l1 * u) / np.mean(centred**2)  # influence of each point on L1
     start = v - l0 - l1 * u - u.mean() * slope  # and on L0
-    block = max(block_length(start), block_length(slope))
+    leverage = (1 + centred**2 / np.mean(centred**2)) / n
+    block = long_block((start, slope), n)
     sums = block_sums(points, block)
     summed = np.concatenate([sums, sums[:, _FIRST] * sums[:, _SECOND]], axis=1)
     tries = min(tries, max(FEWEST_TRIES, MOST_RESAMPLED // n))
@@ -64,7 +65,9 @@ def _solve(u: Floats, v: Floats, tries: int, seed: int) -> Solved:
     lines, errors = _lines(drawn)
     estimate = float(l0), float(l1)
     intervals = tuple(
-        studentized_interval(each, standard_error(influence, block), (lines[:, place] - each) / errors[:, place])
+        studentized_interval(
+            each, standard_error(influence, leverage, block), (lines[:, place] - each) / errors[:, place]
+        )
         for place, (each, influence) in enumerate(zip(estimate, (start, slope), strict=True))
     )
     return Solved((*estimate, 1.0), (lines[:, 0], lines[:, 1], np.ones(1)), block, (intervals[0], intervals[1]))

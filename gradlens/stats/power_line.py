@@ -8,20 +8,23 @@ For a given exponent the problem is a non-negative line, in closed form; the exp
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gradlens.stats.block_length import block_length
-from gradlens.stats.bootstrap import resample_counts
+from gradlens.stats.block_sums import block_sums, drawn_blocks
 from gradlens.stats.line_fit import LineFit, Solved, fit_line
 from gradlens.stats.nonnegative_line import FEWEST_TRIES, closed_form
+from gradlens.stats.studentized import long_block
 
 Floats = NDArray[np.float64]
 FORM = "power"
-EXPONENTS = np.linspace(0.1, 4.0, 40)
+_BETWEEN = 0.1
+EXPONENTS = _BETWEEN * np.arange(1, 41)
 _MOST_RESAMPLED = 1_000_000
+_NEAR = 8
 
 
 def power_line(x: ArrayLike, y: ArrayLike, *, tries: int = 999, seed: int = 0) -> LineFit:
@@ -52,23 +55,41 @@ def _geometric_mean(values: Floats) -> float:
 
 def _solve(u: Floats, v: Floats, tries: int, seed: int) -> Solved:
     n = len(u)
-    powers = u[:, None] ** EXPONENTS
-    summed = np.concatenate([powers, powers**2, v[:, None] * powers, v[:, None], v[:, None] ** 2], axis=1)
-    if not np.isfinite(summed).all():
+    powers = np.multiply.accumulate(np.broadcast_to(u[:, None] ** _BETWEEN, (n, len(EXPONENTS))), axis=1)
+    points = np.concatenate([powers, powers**2, v[:, None] * powers, v[:, None], v[:, None] ** 2], axis=1)
+    if not np.isfinite(points).all():
         return Solved((np.inf,) * 3, (np.ones(1),) * 3, 1)
-    l0, l1, rho = (float(part[0]) for part in _profile(summed.mean(axis=0)[None]))
+    l0, l1, rho = (float(part[0]) for part in _profile(points.mean(axis=0)[None], EXPONENTS))
     residuals = v - l0 - l1 * u**rho
     slopes = residuals * u**rho
-    block = max(block_length(series) for series in (residuals, slopes, slopes * np.log(u)))
+    block = long_block((residuals, slopes, slopes * np.log(u)), n)
     tries = min(tries, max(FEWEST_TRIES, _MOST_RESAMPLED // n))
-    drawn = np.concatenate([counts @ summed / n for counts in resample_counts(n, block, tries, seed)])
-    lines = _profile(drawn)
+    lines = _resampled(points, rho, block, tries, seed)
     return Solved((l0, l1, rho), lines, block, why_none=_why_no_exponent(rho, lines[2]))
 
 
-def _profile(means: Floats) -> tuple[Floats, Floats, Floats]:
-    """(t,) L0, L1 and rho of each row of means."""
-    size = len(EXPONENTS)
+def _resampled(points: Floats, rho: float, block: int, tries: int, seed: int) -> tuple[Floats, Floats, Floats]:
+    """The same in each resample: first among exponents near the data's own, among all if one ends at those' edge."""
+    size, last = len(EXPONENTS), len(EXPONENTS) - 1
+    middle = int(np.abs(EXPONENTS - rho).argmin())
+    for reach in (_NEAR, size):
+        begin, end = max(0, middle - reach), min(last, middle + reach)
+        chosen = np.arange(begin, end + 1)
+        columns = np.concatenate([chosen, size + chosen, 2 * size + chosen, [3 * size, 3 * size + 1]])
+        summed, blocks = block_sums(points[:, columns], block), math.ceil(len(points) / block)
+        drawn = np.concatenate([counts @ summed for counts in drawn_blocks(len(points), block, tries, seed)])
+        lines = _profile(drawn / (blocks * block), EXPONENTS[chosen])
+        cut = (begin > 0 and (lines[2] <= EXPONENTS[begin]).any()) or (
+            end < last and (lines[2] >= EXPONENTS[end]).any()
+        )
+        if not cut:
+            break
+    return lines
+
+
+def _profile(means: Floats, exponents: Floats) -> tuple[Floats, Floats, Floats]:
+    """(t,) L0, L1 and rho of each row of means, which are of the powers, their squares and their products with y."""
+    size = len(exponents)
     power, square, product = (means[:, size * part : size * (part + 1)] for part in range(3))
     y, yy = means[:, -2:-1], means[:, -1:]
     l0, l1 = closed_form(power, square, np.broadcast_to(y, power.shape), product)
@@ -80,7 +101,7 @@ def _profile(means: Floats) -> tuple[Floats, Floats, Floats]:
     bend = before - 2 * at + after
     shift = np.where(bend > 0, 0.5 * (before - after) / np.where(bend > 0, bend, 1.0), 0.0)
     shift = np.where(best == inner, np.clip(shift, -0.5, 0.5), best - inner)
-    rho = EXPONENTS[inner] + shift * (EXPONENTS[1] - EXPONENTS[0])
+    rho = exponents[inner] + shift * _BETWEEN
     return _between(l0, rows, inner, shift), _between(l1, rows, inner, shift), rho
 
 

@@ -10,39 +10,61 @@ References:
     Hall, "Theoretical comparison of bootstrap confidence intervals", Annals of Statistics, 1988.
     Goetze and Kuensch, "Second-order correctness of the blockwise bootstrap for stationary observations", Annals of
     Statistics, 1996: blocks for the resamples' standard errors, a flat-top window for that of the data.
+    MacKinnon and White, "Some heteroskedasticity-consistent covariance matrix estimators with improved finite sample
+    properties", Journal of Econometrics, 1985: HC3. Bell and McCaffrey, "Bias reduction in standard errors for linear
+    regression with multi-stage samples", Survey Methodology, 2002: the same by groups.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradlens.stats.block_length import long_run_variance
+from gradlens.stats.block_length import block_length, long_run_variance
 from gradlens.stats.block_sums import block_sums, drawn_blocks
 from gradlens.stats.bootstrap import percentile_interval
 
 Floats = NDArray[np.float64]
+_MOST_LEVERAGE = 0.8
 
 
-def standard_error(influence: Floats, block: int) -> float:
-    """Standard error of an estimate from what each point adds to it.
+def long_block(series: Iterable[Floats], n: int) -> int:
+    """Block length for an interval: twice the longest of some series' own, which is that of least error of a variance.
 
-    The larger of two estimates of its variance: by a flat-top window, which may come out too small, and by the means of
-    all blocks, which is too small where the dependence reaches beyond a block.
+    Args:
+        series: (n,) each.
+        n: their length; a block is no longer than an eighth of it, or than a series' own.
+    """
+    own = max(block_length(each) for each in series)
+    return max(own, min(2 * own, n // 8))
+
+
+def standard_error(influence: Floats, leverage: Floats, block: int) -> float:
+    r"""Standard error of an estimate from what each point adds to it.
+
+    A point that weighs much pulls the line to itself and shows too small a residual, all the more together with those
+    around it: each influence is taken by :math:`1 / (1 - h)`, h the leverage of the block around it (HC3 and, in
+    blocks, CR3). The larger of two estimates of the variance is taken: by a flat-top window, which may come out too
+    small, and by all blocks, which is too small where the dependence reaches beyond a block.
 
     Args:
         influence: (n,) influence of each point, in the order in which they were measured.
+        leverage: (n,) of each point.
         block: block length.
 
     >>> white = np.random.default_rng(0).standard_normal(10_000)
-    >>> round(standard_error(white, 1), 3)
+    >>> round(standard_error(white, np.full(10_000, 1e-4), 1), 3)
     0.01
     """
     n = len(influence)
-    sums = block_sums((influence - influence.mean())[:, None], block)
-    return math.sqrt(max(long_run_variance(influence), float(np.mean(sums**2)) / block) / n)
+    around = block_sums(np.roll(leverage, block // 2)[:, None], block)[:, 0]
+    lengthened = influence / (1 - np.minimum(around, _MOST_LEVERAGE))
+    lengthened -= lengthened.mean()
+    sums = block_sums(lengthened[:, None], block)
+    return math.sqrt(max(long_run_variance(lengthened), float(np.mean(sums**2)) / block) / n)
 
 
 def resampled_means(influence: Floats, block: int, tries: int, seed: int = 0) -> tuple[Floats, Floats]:

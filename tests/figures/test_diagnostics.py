@@ -189,7 +189,7 @@ def test_dragger_profile_draws_domains_and_detection(write_run: WriteRun) -> Non
     assert np.array_equal(marks(norm, Line)[1].y, result.grad_norm[2])
     assert marks(cosine, Text)[0].text == "No micro-batch has a cosine: a step needs two or more."
     assert [line.label for line in marks(effective, Line) if line.label] == [
-        "micro-batches", "by length, unclipped", "by weight, were they clipped",
+        "micro-batches in a step", "by length, unclipped", "by weight, were they clipped",
     ]  # fmt: skip
     (bars,) = marks(detection, Bars)
     assert bars.names == ("early", "middle", "late", "all steps")

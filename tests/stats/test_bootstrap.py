@@ -5,7 +5,8 @@ import pytest
 from scipy.signal import lfilter
 
 from gradlens.stats import block_length, bootstrap_interval, correlate, pearson, spearman
-from gradlens.stats.bootstrap import percentile_interval, resample_counts
+from gradlens.stats.block_sums import block_sums, drawn_blocks
+from gradlens.stats.bootstrap import percentile_interval
 from gradlens.stats.correlation import correlation_block, resampled
 
 TRIES = 400
@@ -40,24 +41,33 @@ def test_iid_bootstrap_of_r_fails_the_same_test() -> None:
     assert coverage(iid=True)[0] <= 0.70
 
 
-@pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize("block", [1, 3, 59, 60, 70])
-def test_counting_is_drawing(block: int, *, ties: bool) -> None:
-    """The fast path against its naive twin, which draws each resample and ranks it anew."""
-    x, y = np.random.default_rng(block).standard_normal((2, 60)).round(1 if ties else 9)
-    fast = resampled(x, y, block=block, tries=200, seed=5)
-    for draws, statistic in zip(fast, (pearson, spearman), strict=True):
-        slow = bootstrap_interval(statistic, x, y, block=block, tries=200, seed=5)
-        assert np.allclose(percentile_interval(draws), slow, rtol=1e-9)
+@pytest.mark.parametrize("block", [1, 3, 20, 59])
+def test_counting_is_drawing(block: int) -> None:
+    """The fast path against its naive twin, which draws each resample."""
+    x, y = np.random.default_rng(block).standard_normal((2, 60))
+    starts = np.random.default_rng(5).integers(0, 60, size=(200, -(-60 // block), 1))
+    index = ((starts + np.arange(block)) % 60).reshape(200, -1)
+    fast = resampled(x, y, block=block, tries=200, seed=5, ranks=False)[0]
+    assert np.allclose(fast, pearson(x[index], y[index]), rtol=1e-9)
 
 
-@pytest.mark.parametrize("block", [1, 7, 50, 99])
+@pytest.mark.parametrize("slope", [0.0, 1.0, 4.0])
+def test_ranks_that_are_moved_are_as_ranks_formed_anew(slope: float) -> None:
+    x, noise = np.random.default_rng(1).standard_normal((2, 800)).round(2)  # some tie
+    y = slope * x + noise
+    low, high = percentile_interval(resampled(x, y, block=4, tries=1000, seed=2)[1])
+    anew = bootstrap_interval(spearman, x, y, block=4, tries=1000, seed=3)
+    assert abs(low - anew[0]) + abs(high - anew[1]) < 0.25 * (anew[1] - anew[0])
+
+
+@pytest.mark.parametrize("block", [1, 7, 50])
 def test_counts_are_those_of_blocks(block: int) -> None:
-    counts = np.concatenate(list(resample_counts(50, block, tries=300, seed=1)))
-    assert (counts.sum(axis=1) == 50).all()
-    assert abs(counts.mean(axis=0) - 1).max() < 0.5  # every place alike, those at the ends too
-    changes = (np.diff(counts, axis=1, append=counts[:, :1]) != 0).sum(axis=1)
-    assert changes.max() <= 2 * -(-50 // block)  # each block has two ends
+    counts = np.concatenate(list(drawn_blocks(50, block, tries=300, seed=1)))
+    assert (counts.sum(axis=1) == -(-50 // block)).all()
+    assert abs(counts.mean() * 50 - -(-50 // block)) < 1e-9
+    series = np.random.default_rng(0).standard_normal((50, 2))
+    slow = [[series[np.arange(at, at + block) % 50, k].sum() for k in range(2)] for at in range(50)]
+    assert np.allclose(block_sums(series, block), slow)
 
 
 def test_correlate_uses_that_block_length() -> None:

@@ -65,7 +65,7 @@ def _by_domain(result: DraggerProfile, values: Floats) -> tuple[Mark, ...]:
 
 def _effective(result: DraggerProfile, x: Axis) -> Panel:
     given = envelope(result.steps, result.micro_batches)
-    marks: list[Mark] = [Line(given.x, given.y, "ink", "micro-batches")]
+    marks: list[Mark] = [Line(given.x, given.y, "muted", "micro-batches in a step", dashed=True)]
     weights = "by weight, as clipped" if result.recorded else "by weight, were they clipped"
     for values, role, text in (
         (result.effective_lengths, "unclipped", "by length, unclipped"),

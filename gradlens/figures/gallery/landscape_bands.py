@@ -46,7 +46,7 @@ def landscape_bands(results: Landscape | Sequence[Landscape], *, labels: Sequenc
         why = " ".join(each.status for each in given)
         return Figure("landscape_bands", (Panel("Landscape", "", x, Axis("loss"), (Text(why),)),), why, columns=1)
     panels = (
-        _panel("Loss landscape", "loss over a grid of gradient steps", x, Axis("loss"), [
+        _panel("Loss landscape", "loss over a grid of gradient steps; line: at the parameters", x, Axis("loss"), [
             _band(r.steps, r.loss_min, r.loss_max, role, text, r.loss) for r, text, role in parts
         ], parts),
         _panel("Gradient predictiveness", "change of the gradient over the same grid", x, change, [
@@ -79,7 +79,7 @@ def _band(
     marks: list[Mark] = [Band(x, least, most, role, text)]
     marks += [Line(x, end, role, faint=True) for end in (least, most)]
     if middle is not None and np.isfinite(middle).any():
-        marks.append(Line(x, middle[starts], role, f"{text}: at the parameters", dashed=dashed(role)))
+        marks.append(Line(x, middle[starts], role, text, dashed=dashed(role)))
     odd = steps[~(np.isfinite(low) & np.isfinite(high))].astype(np.float64)
     known = most[np.isfinite(most)]
     if len(odd):

@@ -162,7 +162,7 @@ def _pruning(effects: Sequence[PruningEffect], sweep: RateSweep, at: str) -> Pan
     quantity = sweep.metric.quantity if sweep.metric is not None else sweep.norm.quantity
     shown = [each for each in effects if each.quantity == quantity]
     if not shown:
-        return _empty("Pruning effect", at, "no control was run: clipping.match_step(clipping.micro_batch()).")
+        return _empty("Pruning effect", at, "no control was run: the same trainings, clipped by match_step.")
     marks: list[Mark] = [Rule(0.0, "y")]
     words = {"control": "less the same step length", "pruned": "less removal of known draggers"}
     for index, each in enumerate(shown):

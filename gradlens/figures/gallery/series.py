@@ -64,18 +64,19 @@ def series(
     if not any(t.points or t.nonfinite for t, *_ in shown):
         return _panel(traces, (Text(_why(traces)),), log, "")
     limits = _limits([np.concatenate([t.y, t.smooth_y]) for t, *_ in shown], log=log[1])
+    under: list[Mark] = []  # what is raw lies under every average
     marks: list[Mark] = []
     for one, text, role in shown:
         raw, smooth = _cut(one.x, one.y, log, until), _cut(one.smooth_x, one.smooth_y, log, until)
         if len(one.smooth_x):
-            marks.insert(0, Line(*raw, role, text, faint=True))
+            under.append(Line(*raw, role, text, faint=True))
             marks.append(Line(*smooth, role, text, dashed=dashed(role)))
         else:
             marks.append(Line(*raw, role, text, dashed=dashed(role)))
         if len(one.odd_x):
             at = one.odd_x if until is None else one.odd_x[one.odd_x <= until]
             marks.append(Points(at, np.full(len(at), limits[0]), role, f"{text}: NaN or infinite", marker="cross"))
-    return _panel(traces, tuple(marks), log, _foot(traces, smoothing, log), limits)
+    return _panel(traces, (*under, *marks), log, _foot(traces, smoothing, log), limits)
 
 
 def grouped_series(
@@ -99,6 +100,7 @@ def grouped_series(
     if not shown:
         return _panel(traces, (Text(_why(traces)),), log, "")
     names = list(dict.fromkeys(group for _, group, _ in shown))
+    under: list[Mark] = []
     marks: list[Mark] = []
     spreads: list[Spread] = []
     for name in names:
@@ -107,14 +109,14 @@ def grouped_series(
         spreads.append(found)
         text = f"{name} ({len(members)} run{'' if len(members) == 1 else 's'})"
         low, high, mean = (_cut(found.x, values, log, until) for values in (found.low, found.high, found.mean))
-        marks.insert(0, Band(low[0], low[1], high[1], role, text))
+        under.append(Band(low[0], low[1], high[1], role, text))
         marks.append(Line(*mean, role, text, dashed=dashed(role)))
     limits = _limits([np.concatenate([s.low, s.high]) for s in spreads], log=log[1])
     points = sum(t.points for t, *_ in shown)
     foot = (
         f"{len(shown)} runs with {points:,} points in {len(names)} groups; mean, and lowest to highest of the averages"
     )
-    return _panel(traces, tuple(marks), log, foot, limits)
+    return _panel(traces, (*under, *marks), log, foot, limits)
 
 
 def _panel(

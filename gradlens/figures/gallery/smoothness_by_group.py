@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from gradlens.analysis import GroupSmoothness, SmoothnessByGroup
-from gradlens.figures.figure import Axis, Bars, Figure, Mark, Panel, Text
+from gradlens.figures.figure import Axis, Bars, Figure, Panel, Rule, Text
 from gradlens.figures.gallery.names import shortened
 
 MOST_PARTS = 12
 _TITLE = "By part of the model"
 _Y = Axis("r with smoothness", limits=(-1.0, 1.0))
+_POSITIVE = Axis("r with smoothness", limits=(0.0, 1.0))
 
 
 def smoothness_by_group(result: SmoothnessByGroup, *, label: str = "") -> Figure:
@@ -31,11 +32,13 @@ def smoothness_by_group(result: SmoothnessByGroup, *, label: str = "") -> Figure
     shown = known[:MOST_PARTS]
     marks = (_bars(shown, "raw", "run-0", "as recorded"), _bars(shown, "detrended", "run-4", "without trend"))
     foot = f"{len(shown)} of {len(result.groups)} {result.source}, 95 % intervals; the smoothness is the whole model's"
-    panel = Panel(title, f"gradient norm of {result.source}, r between logs", Axis(""), _Y, marks, foot)
+    lows = np.concatenate([mark.low for mark in marks if mark.low is not None])
+    y, zero = (_POSITIVE, ()) if (lows >= 0).all() else (_Y, (Rule(0.0, "y"),))
+    panel = Panel(title, f"gradient norm of {result.source}, r between logs", Axis(""), y, (*marks, *zero), foot)
     return Figure("smoothness_by_group", (panel,), _caption(result, shown, label), columns=1)
 
 
-def _bars(groups: list[GroupSmoothness], which: str, colour: str, label: str) -> Mark:
+def _bars(groups: list[GroupSmoothness], which: str, colour: str, label: str) -> Bars:
     each = [getattr(group, which) for group in groups]
     values, (low, high) = (
         np.array([r.pearson for r in each]),

@@ -73,7 +73,7 @@ def smoothness_at_loss(found: SmoothnessComparison, labels: Sequence[str], colou
         return Figure("smoothness_at_loss", (Panel(title, subtitle, x, y, (Text(why),)),), why, columns=1)
     foot = f"No answer: {matched.status}"
     if not matched.status:
-        marks += [Rule(matched.overlap[0], "x"), Rule(matched.overlap[1], "x", "both runs")]
+        marks += [Rule(matched.overlap[0], "x"), Rule(matched.overlap[1], "x", "where both have been")]
         low, high = matched.interval
         foot = (
             f"medians between the lines {matched.first:.3g} and {matched.second:.3g}, "

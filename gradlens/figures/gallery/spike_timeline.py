@@ -53,7 +53,7 @@ def _series(
 ) -> Panel:
     if not len(series.steps):
         return Panel(title, subtitle, x, y, (Text(f"The run has no {series.name}."),))
-    drawn = curve(series.steps, series.values, "unclipped", title.lower(), 0.0, window)
+    drawn = curve(series.steps, series.values, "unclipped", "", 0.0, window)
     shown = thinned(len(series.spike_steps))
     marks: list[Mark] = list(drawn.marks)
     if len(shown):
