@@ -24,7 +24,7 @@ _MOST_VECTORS: Final = 20_000
 """More points than that become pixels, so that a PDF opens."""
 
 _FEW_POINTS: Final = 500
-"""Up to so many points are drawn large enough to be seen one by one."""
+"""Up to so many dots of a panel are drawn large enough to be seen one by one."""
 
 _ERROR_WIDTH: Final = 0.7
 
@@ -55,7 +55,7 @@ def _draw(axes: Axes, panel: Panel, mark: Mark) -> ColourBar | None:
         case Line():
             _draw_line(axes, mark)
         case Points():
-            return _draw_points(axes, mark)
+            return _draw_points(axes, mark, few=_dots(panel) <= _FEW_POINTS)
         case Band():
             shade = {"color": colour(mark.colour), "alpha": BAND, "linewidth": 0.0}
             axes.fill_between(mark.x, mark.low, mark.high, label=mark.label or None, **shade)  # type: ignore[arg-type]
@@ -85,11 +85,16 @@ def _draw_line(axes: Axes, mark: Line) -> None:
     )
 
 
-def _draw_points(axes: Axes, mark: Points) -> ColourBar | None:
+def _dots(panel: Panel) -> int:
+    """How many dots a panel has: those of several marks are alike, so that none looks weightier."""
+    return sum(len(mark.x) for mark in panel.marks if isinstance(mark, Points) and mark.marker == "dot")
+
+
+def _draw_points(axes: Axes, mark: Points, *, few: bool) -> ColourBar | None:
     if mark.error_low is not None and mark.error_high is not None:
         _draw_errors(axes, mark.x, mark.error_low, mark.error_high, colour(mark.colour))
     values = mark.values is not None
-    large = values or mark.error_low is not None or len(mark.x) <= _FEW_POINTS
+    large = values or mark.error_low is not None or few
     artist = axes.scatter(
         mark.x,
         mark.y,

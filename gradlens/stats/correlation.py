@@ -75,9 +75,18 @@ def spearman(x: Floats, y: Floats) -> Floats:
     >>> float(spearman(np.array([1.0, 2.0, 3.0]), np.array([1.0, 10.0, 5.0])))
     0.5
     """
+    return pearson(ranked(x), ranked(y))
+
+
+def ranked(values: Floats) -> Floats:
+    """Ranks along the last axis, ties sharing their mean rank.
+
+    >>> ranked(np.array([5.0, 1.0, 5.0])).tolist()
+    [2.5, 1.0, 2.5]
+    """
     from scipy.stats import rankdata  # a recorder, which needs none of it, does not load SciPy
 
-    return pearson(rankdata(x, axis=-1), rankdata(y, axis=-1))
+    return np.asarray(rankdata(values, axis=-1))
 
 
 def detrend(values: ArrayLike, time: ArrayLike, degree: int = 3) -> Floats:
@@ -137,11 +146,12 @@ def correlate(x: ArrayLike, y: ArrayLike, *, tries: int = 999, seed: int = 0, ii
     if _constant(xs) or _constant(ys):
         return _no_answer(n, "a correlation needs two series that vary; one of them is constant.")
     block = 1 if iid else correlation_block(xs, ys)
-    pearsons, spearmans = resampled(xs, ys, block=block, tries=tries, seed=seed)
+    ranks = ranked(xs), ranked(ys)
+    pearsons, spearmans = resampled(xs, ys, block=block, tries=tries, seed=seed, ranks=ranks)
     return Correlation(
         pearson=float(pearson(xs, ys)),
         pearson_interval=percentile_interval(pearsons),
-        spearman=float(spearman(xs, ys)),
+        spearman=float(pearson(*ranks)),
         spearman_interval=percentile_interval(spearmans),
         n=n,
         block=block,
@@ -161,7 +171,7 @@ def correlation_block(x: Floats, y: Floats) -> int:
 
 
 def resampled(
-    x: Floats, y: Floats, *, block: int, tries: int, seed: int = 0, ranks: bool = True
+    x: Floats, y: Floats, *, block: int, tries: int, seed: int = 0, ranks: tuple[Floats, Floats] | None = None
 ) -> tuple[Floats, Floats]:
     """Pearson's and Spearman's r in each resample of a circular block bootstrap, from sums over its blocks.
 
@@ -174,62 +184,61 @@ def resampled(
         block: block length in pairs.
         tries: resamples; fewer, down to 199, where n times this passes two million.
         seed: seed of a generator of its own.
-        ranks: whether Spearman's is wanted.
+        ranks: of x and of y, from :func:`ranked`, where Spearman's is wanted.
 
     Returns:
-        (tries,) float64 each; the second is empty unless ranks are wanted.
+        (tries,) float64 each; the second is empty without ranks.
 
     Reference:
         Croux and Dehon, "Influence functions of the Spearman and Kendall correlation measures", Statistical Methods &
         Applications, 2010, for Spearman's.
 
     >>> x = np.arange(20.0)
-    >>> [draws.round(6).tolist() for draws in resampled(x, x**3, block=2, tries=2, ranks=False)]
+    >>> [draws.round(6).tolist() for draws in resampled(x, x**3, block=2, tries=2)]
     [[..., ...], []]
     """
     n = len(x)
     tries = min(tries, max(_FEWEST_TRIES, _MOST_RESAMPLED // n))
     sx, sy = _standardised(x), _standardised(y)
     columns = [np.ones(n), sx, sy, sx * sx, sy * sy, sx * sy]
-    if ranks:
-        columns.append(spearman_influence(x, y))
+    if ranks is not None:
+        columns.append(spearman_influence(*ranks))
     summed = block_sums(np.stack(columns, axis=1), block)
     drawn = np.concatenate([counts @ summed for counts in drawn_blocks(n, block, tries, seed)])
     means = drawn[:, 1:] / drawn[:, :1]
-    if not ranks:
+    if ranks is None:
         return _of_moments(means), np.empty(0)
-    middle = float(spearman(x, y))
+    middle = float(pearson(*ranks))
     stretch = max(1 - middle * middle, _ROUNDING)  # Fisher's scale has the slope 1 / (1 - r^2)
     moved = np.tanh(np.arctanh(np.clip(middle, -1 + _ROUNDING, 1 - _ROUNDING)) + means[:, 5] / stretch)
     return _of_moments(means[:, :5]), moved
 
 
-def spearman_influence(x: Floats, y: Floats) -> Floats:
+def spearman_influence(x_ranks: Floats, y_ranks: Floats) -> Floats:
     r"""How much each pair adds to Spearman's r: its mean is 0.
 
     .. math:: 12\,\big(F(x) G(y) + E[F(X) 1(Y \ge y)] + E[G(Y) 1(X \ge x)]\big) - 9 - 3 r
 
     with F and G the shares of the values below, ties counting half.
 
-    >>> values = np.arange(200.0)
-    >>> bool(np.abs(spearman_influence(values, values**3)).max() < 0.05)  # a monotone pair says nothing that all do not
+    Args:
+        x_ranks: (n,) ranks of the one series, from 1, ties sharing their mean.
+        y_ranks: (n,) of the other.
+
+    >>> places = np.arange(1.0, 201.0)
+    >>> bool(np.abs(spearman_influence(places, places)).max() < 0.05)  # a monotone pair says nothing that all do not
     True
     """
-    f, g = _shares(x), _shares(y)
-    found = f * g + _mean_above(f, g) + _mean_above(g, f)
+    n = len(x_ranks)
+    f, g = (x_ranks - 0.5) / n, (y_ranks - 0.5) / n
+    found = f * g + _mean_above(f, y_ranks) + _mean_above(g, x_ranks)
     return np.asarray(12 * (found - found.mean()))
 
 
-def _shares(values: Floats) -> Floats:
-    from scipy.stats import rankdata  # a recorder, which needs none of it, does not load SciPy
-
-    return np.asarray((rankdata(values) - 0.5) / len(values))
-
-
-def _mean_above(values: Floats, at: Floats) -> Floats:
-    """(n,) the sum over n of the values whose ``at`` is larger, and of half of those where it is equal."""
-    levels, place = np.unique(at, return_inverse=True)
-    totals = np.bincount(place, weights=values, minlength=len(levels))
+def _mean_above(values: Floats, ranks: Floats) -> Floats:
+    """(n,) the sum over n of the values whose rank is larger, and of half of those where it is equal."""
+    place = (2 * ranks).astype(np.int64)  # a mean rank may end in a half
+    totals = np.bincount(place, weights=values)
     above = totals[::-1].cumsum()[::-1] - totals / 2
     return np.asarray(above[place] / len(values))
 

@@ -64,7 +64,7 @@ def correlation_difference(
         if answer.status:
             return CorrelationDifference(math.nan, (math.nan, math.nan), n, blocks, answer.status)
     draws = [
-        resampled(*pair, block=answer.block, tries=tries, seed=seed + place, ranks=False)[0]
+        resampled(*pair, block=answer.block, tries=tries, seed=seed + place)[0]
         for place, (pair, answer) in enumerate(zip(pairs, each, strict=True))
     ]
     fewest = min(map(len, draws))

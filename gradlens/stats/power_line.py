@@ -22,7 +22,7 @@ from gradlens.stats.studentized import long_block
 Floats = NDArray[np.float64]
 FORM = "power"
 _BETWEEN = 0.1
-EXPONENTS = _BETWEEN * np.arange(1, 41)
+EXPONENTS: Floats = _BETWEEN * np.arange(1, 41, dtype=np.float64)
 _MOST_RESAMPLED = 1_000_000
 _NEAR = 8
 

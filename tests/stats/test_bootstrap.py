@@ -7,7 +7,7 @@ from scipy.signal import lfilter
 from gradlens.stats import block_length, bootstrap_interval, correlate, pearson, spearman
 from gradlens.stats.block_sums import block_sums, drawn_blocks
 from gradlens.stats.bootstrap import percentile_interval
-from gradlens.stats.correlation import correlation_block, resampled
+from gradlens.stats.correlation import correlation_block, ranked, resampled
 
 TRIES = 400
 PHI, RHO, LENGTH = 0.8, 0.5, 1000
@@ -26,7 +26,7 @@ def coverage(*, iid: bool) -> tuple[float, float]:
     for seed in range(TRIES):
         x, y = ar1_pair(seed)
         block = 1 if iid else correlation_block(x, y)
-        intervals.append(percentile_interval(resampled(x, y, block=block, tries=299, seed=seed, ranks=False)[0]))
+        intervals.append(percentile_interval(resampled(x, y, block=block, tries=299, seed=seed)[0]))
     low, high = np.array(intervals).T
     return float(np.mean((low <= RHO) & (high >= RHO))), float(np.median(high - low))
 
@@ -47,7 +47,7 @@ def test_counting_is_drawing(block: int) -> None:
     x, y = np.random.default_rng(block).standard_normal((2, 60))
     starts = np.random.default_rng(5).integers(0, 60, size=(200, -(-60 // block), 1))
     index = ((starts + np.arange(block)) % 60).reshape(200, -1)
-    fast = resampled(x, y, block=block, tries=200, seed=5, ranks=False)[0]
+    fast = resampled(x, y, block=block, tries=200, seed=5)[0]
     assert np.allclose(fast, pearson(x[index], y[index]), rtol=1e-9)
 
 
@@ -55,7 +55,7 @@ def test_counting_is_drawing(block: int) -> None:
 def test_ranks_that_are_moved_are_as_ranks_formed_anew(slope: float) -> None:
     x, noise = np.random.default_rng(1).standard_normal((2, 800)).round(2)  # some tie
     y = slope * x + noise
-    low, high = percentile_interval(resampled(x, y, block=4, tries=1000, seed=2)[1])
+    low, high = percentile_interval(resampled(x, y, block=4, tries=1000, seed=2, ranks=(ranked(x), ranked(y)))[1])
     anew = bootstrap_interval(spearman, x, y, block=4, tries=1000, seed=3)
     assert abs(low - anew[0]) + abs(high - anew[1]) < 0.25 * (anew[1] - anew[0])
 
