@@ -72,7 +72,7 @@ def share(held):
 
 def planted(seed, n, phi, error, spread, quantile):
     """x, y, and the truth of the fit."""
-    noise = np.random.default_rng(seed).standard_normal((2, n + 200))
+    noise = np.random.default_rng([1, seed]).standard_normal((2, n + 200))  # another stream than the resamples'
     z, e = lfilter([1.0], [1.0, -phi], noise, axis=1)[:, 200:] * np.sqrt(1 - phi**2)
     x, at = np.exp(spread * z), 0.0 if quantile is None else float(norm.ppf(quantile))
     line = L0 + L1 * x

@@ -18,7 +18,7 @@ Interval = tuple[float, float]
 NO_INTERVAL: Interval = (math.nan, math.nan)
 MIN_POINTS = 16
 _TAIL = 0.025
-FEW_LONG_BLOCKS = 20
+FEW_LONG_BLOCKS = 30
 """Blocks of twice the usual length below which a studentised interval may be too narrow."""
 
 
