@@ -103,9 +103,10 @@ def test_every_mark_and_the_longest_names_fit(every_mark: Figure, unwieldy: Figu
     assert_fit_to_print(unwieldy, sheet)
 
 
-def test_one_panel_alone_fits(gallery: dict[str, Figure]) -> None:
+def test_one_panel_of_several_fits_alone(gallery: dict[str, Figure]) -> None:
     for figure in gallery.values():
-        assert_fit_to_print(figure.only(0), page("icml2024", "half"))
+        if len(figure.panels) > 1:
+            assert_fit_to_print(figure.only(0), page("icml2024", "half"))
 
 
 def test_a_half_page_holds_the_papers_two_panels_a_row(gallery: dict[str, Figure]) -> None:
