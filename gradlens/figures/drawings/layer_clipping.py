@@ -13,15 +13,8 @@ from gradlens.figures.replayed_rule import EXAMPLE, RULE
 from gradlens.store import Run
 
 
-def _make(
-    runs: Sequence[Run],
-    percentile: float | None = None,
-    max_norm: float | None = None,
-    z_score: float | None = None,
-    include: Sequence[str] = ("*",),
-    rows: int = MOST_ROWS,
-) -> Figure:
-    return layer_clipping(replayed(runs[0], one_rule(percentile, max_norm, z_score), include=include), rows=rows)
+def _make(runs: Sequence[Run], include: Sequence[str] = ("*",), rows: int = MOST_ROWS, **rule: float) -> Figure:
+    return layer_clipping(replayed(runs[0], one_rule(**rule), include=include), rows=rows)
 
 
 DRAWING = Drawing(

@@ -13,14 +13,8 @@ from gradlens.figures.replayed_rule import EXAMPLE, RULE, STEPS
 from gradlens.store import Run
 
 
-def _make(
-    runs: Sequence[Run],
-    percentile: float | None = None,
-    max_norm: float | None = None,
-    z_score: float | None = None,
-    steps: tuple[int, int] | None = None,
-) -> Figure:
-    return norm_distribution(thresholds(runs[0], one_rule(percentile, max_norm, z_score)), percentile, steps)
+def _make(runs: Sequence[Run], steps: tuple[int, int] | None = None, **rule: float) -> Figure:
+    return norm_distribution(thresholds(runs[0], one_rule(**rule)), rule.get("percentile"), steps)
 
 
 DRAWING = Drawing(_make, most=1, options=(*RULE, STEPS), example=EXAMPLE)
