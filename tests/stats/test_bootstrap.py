@@ -7,7 +7,8 @@ from scipy.signal import lfilter
 from gradlens.stats import block_length, bootstrap_interval, correlate, pearson, spearman
 from gradlens.stats.block_sums import block_sums, drawn_blocks
 from gradlens.stats.bootstrap import percentile_interval
-from gradlens.stats.correlation import correlation_block, ranked, resampled
+from gradlens.stats.correlation import correlation_block, resampled
+from gradlens.stats.ranks import ranked
 
 TRIES = 400
 PHI, RHO, LENGTH = 0.8, 0.5, 1000
