@@ -4,7 +4,7 @@ r"""Non-negative least squares of a line: the mean of smoothness over the gradie
 
 With x and y positive at most one of the two constraints acts, so that the answer is in closed form. Its interval is by
 a block bootstrap, studentised: where errors grow with x and x is skewed, few points decide, and the middle of the
-resampled lines covers .84 to .93 instead of .95.
+resampled lines covers too little.
 
 Reference:
     Zhang, He, Sra and Jadbabaie, "Why gradient clipping accelerates training", ICLR 2020, arXiv 1905.11881, for

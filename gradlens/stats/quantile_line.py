@@ -28,7 +28,7 @@ from gradlens.stats.studentized import long_block, resampled_means, standard_err
 
 Floats = NDArray[np.float64]
 MIN_BEYOND = 20
-_WIDE = 2.0  # of a width of one, J is so noisy that intervals cover .86 to .92
+_WIDE = 2.0  # times the usual width, at which J is so noisy that intervals cover too little
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _SECTIONS = 64  # each leaves .618 of the interval: 1e-13 of the first
 _EXACT, _NEARLY, _ROUGH = 1e-12, 1e-5, 1e-3
