@@ -31,7 +31,7 @@ MIN_BEYOND = 20
 _WIDE = 2.0  # times the usual width, at which J is so noisy that intervals cover too little
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _SECTIONS = 64  # each leaves .618 of the interval: 1e-13 of the first
-_EXACT, _NEARLY, _ROUGH = 1e-12, 1e-5, 1e-3
+_EXACT, _NEARLY, _ROUGH = 1e-11, 1e-4, 1e-2
 _PART = 400  # points that say about where the slope of many lies
 
 
