@@ -32,6 +32,8 @@ TABLES: Final = (STEPS, TENSORS, MICRO_BATCHES)
 """Folders of segments, in the order in which a log is sealed into them."""
 SINCE: Final = {STEPS: 1, TENSORS: 1, MICRO_BATCHES: 3}
 """The schema version from which on a run has the folder."""
+OPTIONAL: Final = frozenset({MICRO_BATCHES})
+"""Tables that a run may have no rows in. git and archives drop an empty folder, so that a missing one is no damage."""
 BLOCK: Final = 256
 """Steps in one row of the tensor table and in one entry of the pyramid."""
 

@@ -203,7 +203,7 @@ def raise_version(disk: Disk, run: Path) -> None:
         )
     missing = [table for table in layout.TABLES if not (run / table).is_dir()]
     for table in missing:
-        if layout.SINCE[table] <= version:
+        if table not in layout.OPTIONAL and layout.SINCE[table] <= version:
             raise RunError(f"{run} is not a whole run: its folder {table} is missing.")
     for table in missing:
         disk.make_folder(run / table)

@@ -226,7 +226,8 @@ def _segments(run: Path, table: str, problems: list[str]) -> tuple[Segment, ...]
             return ()
         entries = files.listing(folder)
     except OSError as error:
-        if not (isinstance(error, FileNotFoundError) and _is_older(run, table)):
+        gone = isinstance(error, FileNotFoundError)
+        if not (gone and (table in layout.OPTIONAL or _is_older(run, table))):
             problems.append(f"{folder} cannot be listed: {error.strerror}.")
         return ()
     good: list[Segment] = []

@@ -1,137 +1,169 @@
-"""The whole sweep over micro-batch sizes: trainings simulated, analysed, drawn, and set beside one run's prediction.
+"""What is trained: sweeps of the MLP, simulated with ten seeds, and runs recorded by train.py, the ViT's sweep among them."""
 
-python sweep.py              ten seeds, some minutes on one core; writes results.md and figures/
-python sweep.py --record     records the runs kept in runs/ first, a quarter of an hour
-"""
-
-import argparse
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-from report import as_trainings, effects, own, predictions, table
-from simulator import Task, simulate
-from train import BATCH, digits, network, train
+from train import BATCH, digits, network
 
-import gradlens
-from gradlens import analysis, figures
+sys.path.append(str(Path(__file__).parents[1]))
+from recipes.simulator import Task, accuracy, simulate
+from recipes.sweeps import simulated
+from recipes.training import job
 
-HERE = Path(__file__).parent
-SIZES = [1, 2, 4, 8, 16, 32, 64]
-SEEDS = tuple(range(10))
-# Label noise, steps, learning rates, arms.
-SWEEPS = {
-    "20 % random labels, 1,500 steps": (0.2, 1500, (0.1, 0.5, 1.0), ("clipped", "control", "pruned")),
-    "20 % random labels, 8,000 steps": (0.2, 8000, (0.5,), ("clipped",)),
-    "clean labels, 1,500 steps": (0.0, 1500, (0.1, 0.5, 1.0), ("clipped",)),
-}
 CONTROLLED = 0.5  # the learning rate at which the controls are run
-RECORDED = [  # arm, micro-batch, learning rate, label noise, seeds
-    ("plain", 64, 0.5, 0.2, (0, 1, 2)),
-    ("clipped", 16, 0.5, 0.2, (0, 1, 2)),
-    ("clipped", 4, 0.5, 0.2, (0, 1)),
-    ("pruned", 64, 0.5, 0.2, (0, 1, 2)),
-    ("plain", 64, 0.1, 0.2, (0,)),
-    ("plain", 64, 1.0, 0.2, (0,)),
-    ("plain", 64, 0.1, 0.0, (0,)),
-    ("plain", 64, 0.5, 0.0, (0,)),
-    ("plain", 64, 1.0, 0.0, (0,)),
-]
+INVERTED = 0.2  # share of the training digits that are white on black, where there are two domains
+NOISY, NOISY_LONG = "20 % random labels", "20 % random labels, trained on"
+CLEAN, CLEAN_LONG = "clean labels", "clean labels, trained on"
+DOMAINS = "two domains, 20 % random labels"
+VIT = {"ViT, 20 % random labels": 0.2, "ViT, clean labels": 0.0}  # the ViT's tasks, and their share of random labels
+FIGURES = {
+    NOISY: "noisy", NOISY_LONG: "noisy_long", CLEAN: "clean", CLEAN_LONG: "clean_long", DOMAINS: "domains",
+    "ViT, 20 % random labels": "vit_noisy", "ViT, clean labels": "vit_clean",
+}  # fmt: skip
 
 
-def task(noise, seeds):
-    """The data and starts of several seeds, as train.py has them."""
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep of the MLP.
+
+    Attributes:
+        noise: share of the training labels that are random.
+        steps: how many.
+        rates: learning rates.
+        arms: which are run, those but ``clipped`` at one rate only.
+        domains: whether a share of the digits is inverted.
+    """
+
+    noise: float
+    steps: int
+    rates: tuple
+    arms: tuple = ("clipped",)
+    domains: bool = False
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Runs of train.py."""
+
+    model: str
+    arm: str
+    b: int
+    lr: float
+    noise: float
+    seeds: tuple
+    steps: int
+    every: int = 50
+
+    def job(self):
+        """The call that records them."""
+        return job(
+            self.steps * len(self.seeds), model=self.model, arm=self.arm, micro_batch=self.b, lr=self.lr,
+            noise=self.noise, seeds=self.seeds, steps=self.steps, every=self.every,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Size:
+    """The whole recipe, or its small version."""
+
+    sizes: tuple
+    seeds: tuple
+    sweeps: dict
+    recorded: tuple
+
+
+def vit(sizes, lr, seeds, steps, every, noises=(0.2, 0.0)):
+    """The ViT's sweep: where a micro-batch is the whole batch, the plain run that also predicts."""
+    return tuple(
+        Recorded("vit", "plain" if b == BATCH else "clipped", b, lr, noise, seeds, steps, every)
+        for noise in noises
+        for b in sizes
+    )
+
+
+FULL = Size(
+    (1, 2, 4, 8, 16, 32, 64),
+    tuple(range(10)),
+    {
+        NOISY: Sweep(0.2, 1500, (0.1, 0.5, 1.0), ("clipped", "control", "pruned")),
+        NOISY_LONG: Sweep(0.2, 8000, (0.5,)),
+        CLEAN: Sweep(0.0, 1500, (0.1, 0.5, 1.0)),
+        CLEAN_LONG: Sweep(0.0, 8000, (0.5,)),
+        DOMAINS: Sweep(0.2, 1500, (0.5,), ("clipped", "control"), domains=True),
+    },
+    (
+        *(Recorded("mlp", "plain", BATCH, lr, noise, (0,), 1500) for noise in (0.2, 0.0) for lr in (0.1, 0.5, 1.0)),
+        Recorded("mlp", "clipped", 4, 0.5, 0.2, (0,), 1500),
+        *vit((1, 4, 8, 16, 64), 0.2, (0, 1, 2), 400, 20),
+    ),
+)
+FAST = Size(
+    (1, 4, 64),
+    (0, 1, 2),
+    {NOISY: Sweep(0.2, 1200, (0.5,), ("clipped", "control", "pruned")), CLEAN: Sweep(0.0, 400, (0.5,))},
+    (Recorded("mlp", "plain", BATCH, 0.5, 0.2, (0,), 300, 10), *vit((16, 32, 64), 0.2, (0,), 20, 5, noises=(0.2,))),
+)
+
+
+def task(noise, seeds, *, domains=False):
+    """The data and starts of several seeds, as train.py has them; with a share of them inverted if asked for."""
     sets = [digits(noise, seed) for seed in seeds]
+    x, _, _, x_test, y_test = sets[0]
+    if domains:
+        chosen = torch.rand(len(x), generator=torch.Generator().manual_seed(1)) < INVERTED
+        x = torch.where(chosen[:, None], 1 - x, x)
     starts = []
     for seed in seeds:
         model = network(seed)
         starts.append([(layer.weight.data.clone(), layer.bias.data.clone()) for layer in (model[0], model[2])])
     return Task(
-        x=sets[0][0],
+        x=x,
         labels=torch.stack([labels for _, labels, _, _, _ in sets]),
         random=torch.stack([random for _, _, random, _, _ in sets]),
-        x_test=sets[0][3],
-        y_test=sets[0][4],
+        x_test=torch.cat([x_test, 1 - x_test]) if domains else x_test,
+        y_test=y_test.repeat(2) if domains else y_test,
         starts=starts,
         batches=[torch.Generator().manual_seed(seed) for seed in seeds],
     )
 
 
-def trainings(noise, steps, rates, arms, seeds=SEEDS, sizes=SIZES, points=40):
-    """Simulated trainings, as the analysis takes them."""
-    measure = set(range(0, steps, max(1, steps // points)))
+def trainings(sweep, seeds=FULL.seeds, sizes=FULL.sizes):
+    """Simulated trainings, as the analysis takes them.
+
+    Args:
+        sweep: what to train.
+        seeds: of labels, start and batches.
+        sizes: micro-batch sizes; the largest is the whole batch.
+    """
     found = []
-    for lr in rates:
-        for arm in arms if lr == CONTROLLED else ("clipped",):
-            own = {"clipped": sizes, "control": sizes[:-1], "plain": [BATCH], "pruned": [BATCH]}[arm]
-            result = simulate(task(noise, seeds), own, arm, constant(lr), steps, measure)
-            found += as_trainings(result, arm, own, lr, seeds)
+    for lr in sweep.rates:
+        for arm in sweep.arms if lr == CONTROLLED else ("clipped",):
+            own = {"clipped": sizes, "control": sizes[:-1], "pruned": (BATCH,)}[arm]
+            given = task(sweep.noise, seeds, domains=sweep.domains)
+            result = simulate(given, own, arm, constant(lr), sweep.steps, measured_at(sweep.steps))
+            parts = by_domain(result, given, (len(seeds), len(own))) if sweep.domains else None
+            found += simulated(result, arm, own, lr, seeds, domains=parts)
     return found
 
 
-def pairs(answers, runs):
-    """Each plain run with the sweep of its task and learning rate."""
-    for name, (noise, steps, rates, _) in SWEEPS.items():
-        for lr in rates:
-            wanted = {"arm": "plain", "lr": lr, "noise": noise, "steps": steps, "seed": 0}
-            run = next((run for run in runs if wanted.items() <= dict(run.config).items()), None)
-            sweep = next((sweep for sweep in answers[name].sweeps if sweep.lr == lr), None)
-            if run is not None and sweep is not None:
-                yield name, run, sweep
+def by_domain(result, given, shape):
+    """Held-out accuracy upright and inverted, at the end."""
+    half = len(given.y_test) // 2
+    return {
+        name: accuracy(result["weights"], given.x_test[part], given.y_test[part]).reshape(shape).numpy()
+        for name, part in (("upright", slice(half)), ("inverted", slice(half, None)))
+    }
+
+
+def measured_at(steps, points=40):
+    """Steps at which the whole training set is measured: evenly, and often early on, where losses fall."""
+    early = np.geomspace(1, max(2, steps // 4), 24)
+    return set(range(0, steps, max(1, steps // points))) | set(map(int, early))
 
 
 def constant(lr):
     """A learning rate that does not change."""
     return lambda _: lr
-
-
-def results(answers, runs):
-    """Everything as Markdown, every number from the trainings."""
-    lines = [f"# Micro-batch sizes on digits: seeds {SEEDS[0]} to {SEEDS[-1]}", ""]
-    lines += [
-        "Means over seeds; the gradient norm over the whole training set, averaged over the last quarter of the time.",
-        "",
-    ]
-    for name, answer in answers.items():
-        lines += [f"## {name}", "", *table(answer), *own(answer)]
-        lines += [f"Left out: {each}" for each in answer.excluded]
-        lines += [f"To bear in mind: {each}" for each in answer.doubts] + [""]
-        shown = list(effects(answer))
-        if shown:
-            sizes = answer.effects[0].sizes
-            lines += [
-                "Pruning effect: micro-batch clipping less the other, paired by seed, simultaneous 95 % intervals.",
-                "",
-            ]
-            lines += [
-                "| of | less | lr | " + " | ".join(f"b = {b}" for b in sizes) + " |",
-                "|" + "---|" * (len(sizes) + 3),
-            ]
-            lines += [*shown, ""]
-    lines += ["## One plain run's prediction, and the sweep", "", *predictions(pairs(answers, runs))]
-    return "\n".join(lines) + "\n"
-
-
-def main(*, record=False):
-    if record:
-        for arm, b, lr, noise, seeds in RECORDED:
-            for seed in seeds:
-                train(HERE / "runs", arm, b, lr, noise, seed, 1500)
-    runs = gradlens.open_runs(HERE / "runs") if (HERE / "runs").is_dir() else ()
-    answers = {name: analysis.micro_batch_bias(trainings(*settings)) for name, settings in SWEEPS.items()}
-    found = {(name, sweep.lr): run for name, run, sweep in pairs(answers, runs)}
-    for (name, answer), title in zip(answers.items(), ("noisy", "noisy_long", "clean"), strict=True):
-        run = found.get((name, 0.5))
-        predicted = None if run is None else analysis.predict_sweet_spot(run)
-        figures.save(
-            figures.micro_batch_bias(answer, lr=0.5, prediction=predicted),
-            HERE / "figures" / title,
-            formats=("pdf", "png"),
-        )
-    (HERE / "results.md").write_text(results(answers, runs))
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--record", action="store_true", help="record the runs in runs/ first")
-    torch.set_num_threads(1)
-    main(record=parser.parse_args().record)

@@ -489,6 +489,7 @@ for _what, _which in FILES.items():
         _table = _what in ("steps", "tensors", "micro_batches")
         _quiet = _what == "session-1.json" or (_table and _how == "a folder") or (not _table and _how == "missing")
         _quiet |= (_what, _how) in (("a log", "empty"), ("health-0.json", "unreadable"))  # which root can read
+        _quiet |= (_what, _how) == ("micro_batches", "missing")  # as a clone has it of a run without micro-batches
         _kinds = [*([SILENT] if _quiet else []), *([ON_LOGS] if _what == "a log" else [])]
         case(f"{_what}: {_how}", *_kinds)(_in_place_of(_which, _make))
 

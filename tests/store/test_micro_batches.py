@@ -239,10 +239,26 @@ def test_a_run_of_version_2_is_read_and_gone_on_with(tmp_path: Path) -> None:
     assert json.loads(about.read_text())["schema_version"] == 3
     assert run.micro_batches()["loss"].tolist() == [1.0]
     assert run.verify() == ()
-    shutil.rmtree(run.path / "micro_batches")
-    assert run.problems == (f"{run.path / 'micro_batches'} cannot be listed: No such file or directory.",)
-    with pytest.raises(ValueError, match="is not a whole run: its folder micro_batches is missing"):
+    shutil.rmtree(run.path / "tensors")
+    assert run.problems == (f"{run.path / 'tensors'} cannot be listed: No such file or directory.",)
+    with pytest.raises(ValueError, match="is not a whole run: its folder tensors is missing"):
         compact_run(run.path)
+
+
+def test_an_empty_table_that_a_clone_lacks_is_no_damage(tmp_path: Path) -> None:
+    """As git and archives leave it, which keep no empty folder; where the table has no rows nothing was lost."""
+    run, _ = write(tmp_path, [0] * 10)
+    (run.path / "micro_batches").rmdir()
+    assert gradlens.open_run(run.path).problems == ()
+    assert run.verify() == ()
+    assert run.micro_batches().empty
+    compact_run(run.path)
+    (run.path / "micro_batches").rmdir()
+    again = RunWriter.resume(run.path, {}, PARAMETERS)
+    again.append({"step": 10}, {}, {"loss": [1.0]})
+    again.close("finished")
+    assert run.micro_batches()["loss"].tolist() == [1.0]
+    assert run.problems == ()
 
 
 def test_domains_are_places_in_their_own_logs_texts(tmp_path: Path, small_logs: None) -> None:

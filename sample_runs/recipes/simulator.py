@@ -47,14 +47,10 @@ class Task:
 
 
 class Networks:
-    """The weights of all trainings, and their passes."""
+    """The weights of all trainings, and their passes: of each layer (trainings, out, in) and (trainings, out)."""
 
-    def __init__(self, starts, copies, l2, dtype):
-        layers = [
-            [torch.stack(tensors).to(dtype) for tensors in zip(*each, strict=True)]
-            for each in zip(*starts, strict=True)
-        ]
-        self.layers = [[tensor.repeat_interleave(copies, 0) for tensor in layer] for layer in layers]
+    def __init__(self, layers, l2=0.0):
+        self.layers = layers
         self.l2 = l2
 
     def forward(self, x):
@@ -154,15 +150,14 @@ def simulate(task, sizes, arm, lr, steps, measure, *, batch=64, l2=0.0, dtype=to
         ``accuracy``, (seeds, sizes, k) each; ``weights``, the parameters at the end.
     """
     seeds, copies = len(task.starts), len(sizes)
-    nets = Networks(task.starts, copies, l2, dtype)
+    nets = Networks(started(task.starts, copies, dtype), l2)
     x, targets = task.x.to(dtype), one_hot(task.labels, task.classes).to(dtype)
     found = {"steps": [], "grad_norm": [], "accuracy": [], "loss": []}
     for step in range(steps + 1):
         if step in measure or step == steps:
             for name, values in zip(("grad_norm", "loss"), whole_set(nets, x, targets, copies), strict=True):
                 found[name].append(values.reshape(seeds, copies).double().numpy())
-            logits = nets.forward(task.x_test.to(dtype).expand(seeds * copies, -1, -1))[1]
-            right = (logits.argmax(-1) == task.y_test).double().mean(1)
+            right = accuracy(nets.layers, task.x_test, task.y_test)
             found["accuracy"].append(right.reshape(seeds, copies).numpy())
             found["steps"].append(step)
         if step == steps:
@@ -182,6 +177,19 @@ def simulate(task, sizes, arm, lr, steps, measure, *, batch=64, l2=0.0, dtype=to
     arrays = {name: np.stack(found[name], axis=-1) for name in ("grad_norm", "loss", "accuracy")}
     ends = {"steps": np.array(found["steps"])}
     return arrays | ends | {"weights": nets.layers}
+
+
+def started(starts, copies, dtype):
+    """The layers of all trainings: so many copies of each seed's start."""
+    layers = [[torch.stack(each).to(dtype) for each in zip(*one, strict=True)] for one in zip(*starts, strict=True)]
+    return [[tensor.repeat_interleave(copies, 0) for tensor in layer] for layer in layers]
+
+
+def accuracy(layers, x, y):
+    """(trainings,) the share of some inputs that trained networks name rightly."""
+    weight = layers[0][0]
+    logits = Networks(layers).forward(x.to(weight.dtype).expand(len(weight), -1, -1))[1]
+    return (logits.argmax(-1) == y).double().mean(1)
 
 
 def whole_set(nets, x, targets, copies):
