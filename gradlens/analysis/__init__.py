@@ -13,7 +13,7 @@ from gradlens.analysis.noise_scale import NoiseScale, noise_scale
 from gradlens.analysis.norm_smoothness import NormSmoothness, Phase, norm_smoothness
 from gradlens.analysis.over import Outcome, over
 from gradlens.analysis.placebo import Placebo, constant_curvature
-from gradlens.analysis.prediction_check import check_predictions, prediction_at
+from gradlens.analysis.prediction_check import check_predictions, prediction_at, prediction_pairs
 from gradlens.analysis.recorded_micro_batches import (
     RecordedMicroBatches,
     frozen_estimates,
@@ -105,6 +105,7 @@ __all__ = [
     "parameter_of",
     "predict_sweet_spot",
     "prediction_at",
+    "prediction_pairs",
     "reach",
     "recommend_thresholds",
     "recorded_micro_batches",

@@ -31,12 +31,23 @@ def check_predictions(predictions: Sequence[SweetSpot], bias: MicroBatchBias) ->
     >>> check_predictions([], MicroBatchBias()).n
     0
     """
+    pairs = prediction_pairs(predictions, bias)
+    return hit_rate([one for one, _ in pairs], [ladder for _, ladder in pairs])
+
+
+def prediction_pairs(predictions: Sequence[SweetSpot], bias: MicroBatchBias) -> tuple[tuple[SweetSpot, Ladder], ...]:
+    """Each prediction that is judged, with the sweep of the gradient norm at its learning rate.
+
+    Args:
+        predictions: of runs of the task; of several at one rate the first counts.
+        bias: from ``micro_batch_bias`` over the task's runs.
+    """
     pairs: dict[float, tuple[SweetSpot, Ladder]] = {}
     for prediction in predictions:
         swept = _swept(prediction, bias)
         if swept is not None:
             pairs.setdefault(*swept)
-    return hit_rate([one for one, _ in pairs.values()], [ladder for _, ladder in pairs.values()])
+    return tuple(pairs.values())
 
 
 def prediction_at(predictions: Sequence[SweetSpot], lr: float) -> SweetSpot | None:

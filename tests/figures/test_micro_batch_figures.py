@@ -60,6 +60,22 @@ def test_the_first_panel_marks_what_ties_with_the_best_and_the_prediction() -> N
     assert said.text.startswith("not identified: it takes three learning rates")
 
 
+def test_a_colour_means_one_thing_in_all_panels() -> None:
+    """What was compared, and by which route; the labels of one colour begin alike, whatever the panel."""
+    rates = [each for lr in (0.1, 0.3, 0.5) for each in sweep(lr)]
+    decaying = [replace(each, decays=True) for each in sweep(1.0)]
+    pruned = [replace(each, arm="pruned", micro_batch_size=64) for each in sweep() if each.micro_batch_size == 64]
+    found = micro_batch_bias(rates + decaying + sweep(arm="control") + pruned, can_memorise=False)
+    figure = figures.micro_batch_bias(found, lr=0.5)
+    named: dict[str, set[str]] = {}
+    for index in range(4):
+        for mark in drawn(figure, index, Points):
+            named.setdefault(mark.colour, set()).add(mark.label.removeprefix("less the "))
+    assert named.pop("ink") == {"same step length, plain gradient", "same step length"}
+    assert all(len(labels) == 1 for labels in named.values())
+    assert len(named) == 5
+
+
 def test_a_floor_is_titled_so_and_biases_are_drawn_with_what_is_not_identified() -> None:
     trainings = [each for lr in (0.1, 0.3, 0.5) for each in sweep(lr)]
     figure = figures.micro_batch_bias(micro_batch_bias(trainings, can_memorise=False), lr=0.3)
@@ -98,3 +114,26 @@ def test_nothing_to_show_is_a_sentence() -> None:
     assert drawn(empty, 0, Text)[0].text.startswith("there are no runs of micro-batch clipping that count")
     said = figures.strategy_comparison(StrategyComparison(status="no runs were given."))
     assert drawn(said, 0, Text)[0].text == said.caption == "no runs were given."
+
+
+def test_predictions_lie_on_the_line_where_they_agree() -> None:
+    """A panel a task, a colour a learning rate in all of them, and the numbers in the caption."""
+    norms = micro_batch_bias(sweep()).sweeps[0].norm
+    right = replace(prediction(), floor=norms.interval.mean, lr=0.5)
+    wrong = replace(prediction(), floor=2 * norms.interval.mean[::-1], lr=0.1)
+    figure = figures.prediction_check([("one", right, norms), ("one", wrong, norms), ("other", wrong, norms)])
+    assert [panel.title for panel in figure.panels] == ["one", "other"]
+    assert figure.panels[0].x.limits == figure.panels[0].y.limits == figure.panels[1].x.limits
+    (agree,) = [mark for mark in drawn(figure, 0, Line) if mark.dashed]
+    assert agree.x.tolist() == agree.y.tolist()
+    points = drawn(figure, 0, Points)
+    assert [mark.label for mark in points] == ["lr 0.5", "lr 0.5, smallest b", "lr 0.1", "lr 0.1, smallest b"]
+    assert points[0].x.tolist() == points[0].y.tolist() == norms.interval.mean[1:].tolist()
+    assert points[3].y.tolist() == [2 * norms.interval.mean[-1]]
+    colours = {mark.label.partition(",")[0]: mark.colour for panel in (0, 1) for mark in drawn(figure, panel, Points)}
+    assert len(set(colours.values())) == 2
+    assert "in 3 of 3" in figure.caption
+    assert matplotlib_renderer.render(figure, "svg").startswith(b"<?xml")
+    assert plotly_renderer.render(figure)["data"]
+    nothing = figures.prediction_check([("one", replace(right, floor=np.full(3, np.nan)), norms)])
+    assert drawn(nothing, 0, Text)[0].text == "there is no prediction with a sweep at its learning rate."

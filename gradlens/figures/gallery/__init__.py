@@ -8,6 +8,7 @@ from gradlens.figures.gallery.layer_heatmap import layer_heatmap
 from gradlens.figures.gallery.micro_batch_bias import micro_batch_bias
 from gradlens.figures.gallery.noise_scale import noise_scale
 from gradlens.figures.gallery.norm_distribution import norm_distribution
+from gradlens.figures.gallery.prediction_check import prediction_check
 from gradlens.figures.gallery.series import grouped_series, series
 from gradlens.figures.gallery.smoothness_by_group import smoothness_by_group
 from gradlens.figures.gallery.smoothness_comparison import smoothness_at_loss, smoothness_difference
@@ -31,6 +32,7 @@ __all__ = [
     "noise_scale",
     "norm_clouds",
     "norm_distribution",
+    "prediction_check",
     "series",
     "smoothness_at_loss",
     "smoothness_by_group",

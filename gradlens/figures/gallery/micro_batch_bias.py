@@ -18,6 +18,9 @@ Floats = NDArray[np.float64]
 
 _NAME = "micro_batch_bias"
 _BETWEEN = 1.06  # sideways, so that intervals at one size stand beside each other
+# A colour means one thing in all panels.
+_CLIPPED, _TIED, _CONTROL, _REMOVED = "clipped", "run-2", "ink", "run-0"
+_ROUTES = {"decaying learning rate": "run-3", "several learning rates": "run-4"}
 
 
 def micro_batch_bias(result: MicroBatchBias, *, lr: float | None = None, prediction: SweetSpot | None = None) -> Figure:
@@ -109,10 +112,10 @@ def _metric(sweep: RateSweep, effects: Sequence[PruningEffect], at: str) -> Pane
 def _ladder_marks(ladder: Ladder, effects: Sequence[PruningEffect]) -> list[Mark]:
     b, found = ladder.sizes.astype(float), ladder.interval
     tied = np.isin(ladder.sizes, ladder.minimum.ties)
-    marks: list[Mark] = [Line(b, found.mean, "clipped", faint=True)]
+    marks: list[Mark] = [Line(b, found.mean, _CLIPPED, faint=True)]
     for chosen, role, text in (
-        (~tied, "clipped", "micro-batch clipping"),
-        (tied, "run-0", "not distinguishable from the best"),
+        (~tied, _CLIPPED, "micro-batch clipping"),
+        (tied, _TIED, "not distinguishable from the best"),
     ):
         if chosen.any():
             marks.append(
@@ -129,7 +132,7 @@ def _ladder_marks(ladder: Ladder, effects: Sequence[PruningEffect]) -> list[Mark
         if each.versus == "control" and each.quantity == ladder.quantity:
             means = found.mean[np.searchsorted(ladder.sizes, each.sizes)] - each.difference.mean
             marks.append(
-                Points(_beside(each.sizes, 1), means, "ink", "same step length, plain gradient", marker="cross")
+                Points(_beside(each.sizes, 1), means, _CONTROL, "same step length, plain gradient", marker="cross")
             )
     return marks
 
@@ -148,10 +151,8 @@ def _bias(result: MicroBatchBias) -> Panel:
             b = _beside(np.array([each.micro_batch_size for each in own]), index)
             beta, low, high = (np.array([getattr(each, name) for each in own]) for name in ("beta", "low", "high"))
             text = f"{route}" if identified else f"{route}: not identified"
-            colour, marker = ("clipped", "run-0")[index], "dot" if identified else "cross"
-            marks.append(
-                Points(b, beta, colour if identified else "muted", text, marker=marker, error_low=low, error_high=high)  # type: ignore[arg-type]
-            )
+            colour, marker = _ROUTES[route] if identified else "muted", "dot" if identified else "cross"
+            marks.append(Points(b, beta, colour, text, marker=marker, error_low=low, error_high=high))  # type: ignore[arg-type]
     sizes = np.array(sorted({each.micro_batch_size for each in biases}))
     counted = sum(each.status == "" for each in biases)
     y = Axis(axis_label("full_grad_norm"))
@@ -164,11 +165,11 @@ def _pruning(effects: Sequence[PruningEffect], sweep: RateSweep, at: str) -> Pan
     if not shown:
         return _empty("Pruning effect", at, "no control was run: the same trainings, clipped by match_step.")
     marks: list[Mark] = [Rule(0.0, "y")]
-    words = {"control": "less the same step length", "pruned": "less removal of known draggers"}
+    words = {"control": (_CONTROL, "less the same step length"), "pruned": (_REMOVED, "less removal of known draggers")}
     for index, each in enumerate(shown):
-        found = each.difference
-        b, colour = _beside(each.sizes, index), "run-0" if each.versus == "pruned" else "clipped"
-        marks.append(Points(b, found.mean, colour, words[each.versus], error_low=found.low, error_high=found.high))
+        found, (colour, text) = each.difference, words[each.versus]
+        b = _beside(each.sizes, index)
+        marks.append(Points(b, found.mean, colour, text, error_low=found.low, error_high=found.high))
     y = Axis(f"change of {quantity}")
     foot = f"{int(shown[0].difference.n.min())} seeds, paired; intervals hold together"
     return Panel(

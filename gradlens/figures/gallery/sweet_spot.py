@@ -32,7 +32,7 @@ def sweet_spot(result: SweetSpot) -> Figure:
     if bias.any():
         marks.append(Line(b[bias], result.bias_part[bias], "muted", "bias alone", dashed=True))
     marks.append(Line(b[finite], result.floor[finite], "clipped", faint=True))
-    for chosen, role, text in ((finite & ~near, "clipped", "predicted"), (finite & near, "run-0", "near the least")):
+    for chosen, role, text in ((finite & ~near, "clipped", "predicted"), (finite & near, "run-2", "near the least")):
         if chosen.any():
             marks.append(
                 Points(b[chosen], result.floor[chosen], role, text,
