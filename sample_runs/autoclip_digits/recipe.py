@@ -7,22 +7,20 @@ AutoClip is compared with no clipping twice: each arm at its own best learning r
 both at AutoClip's best, labelled as such.
 """
 
-import argparse
-import json
-import os
-import subprocess
 import sys
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+import time
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import gradlens
 from gradlens import analysis, figures
-from gradlens.stats.mean_interval import mean_interval
+
+sys.path.append(str(Path(__file__).parents[1]))  # for what the samples share
+from recipes import claims as claims_file
+from recipes import command, timing
+from recipes.claims import Claim, of, over_seeds, verdict, verdict_of_several
+from recipes.training import job, train_all
 
 PERCENTILE = 10
 ARMS = {"no clipping": None, f"AutoClip p = {PERCENTILE}": PERCENTILE}
@@ -33,31 +31,15 @@ STEPS = 1800
 FAST = {"rates": dict.fromkeys(ARMS, (0.03, 0.1)), "seeds": [0], "steps": 400}
 
 
-def record(runs, rates=RATES, seeds=SEEDS, steps=STEPS):
-    """Train every arm at every rate and seed, a process per arm and rate, as many at once as there are cores."""
-    jobs = [(percentile, rate) for arm, percentile in ARMS.items() for rate in rates[arm]]
-    columns = TextColumn("recording"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"), TimeRemainingColumn()
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("", total=len(jobs) * len(seeds) * steps)
-
-        def run(job):
-            percentile, rate = job
-            command = [sys.executable, str(Path(__file__).with_name("train.py")), "--out", str(runs), "--lr", str(rate)]
-            command += ["--steps", str(steps), "--seeds", *map(str, seeds)]
-            if percentile is not None:
-                command += ["--percentile", str(percentile)]
-            last = deque(maxlen=12)
-            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-                for line in process.stdout:
-                    last.append(line)
-                    if line.startswith("steps "):
-                        progress.advance(bar, int(line.split()[1]))
-            if process.returncode != 0:
-                raise RuntimeError(f"train.py at learning rate {rate:g} failed:\n{''.join(last)}")
-
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            list(pool.map(run, jobs))
+def record(runs, rates=RATES, seeds=SEEDS, steps=STEPS, processes=None):
+    """Train every arm at every rate and seed, a process per arm and rate, so many at once."""
+    common = {"out": runs, "steps": steps, "seeds": seeds}
+    jobs = [
+        job(steps * len(seeds), lr=rate, percentile=percentile, **common)
+        for arm, percentile in ARMS.items()
+        for rate in rates[arm]
+    ]
+    train_all(Path(__file__).with_name("train.py"), jobs, processes)
 
 
 def compare(runs):
@@ -106,46 +88,24 @@ def claim(text, paper, found, form, *, lower):
         found: title of a pair of rates -> for each seed the numbers without clipping and with AutoClip.
         form: format of the numbers.
         lower: whether AutoClip's is said to be the lower one.
-
-    Returns:
-        ``same`` is yes, no, or in part where seeds or rates disagree; pairs without a number count for none. Yes asks
-        for a 95 % interval over the seeds that leaves out zero; without it is *same sign, not shown*.
     """
     values = {title: np.array(seeds, dtype=np.float64) for title, seeds in found.items()}
     known = {title: each[np.isfinite(each).all(axis=1)] for title, each in values.items()}
-    right = {title: (each[:, 1] < each[:, 0]) == lower for title, each in known.items() if len(each)}
-    every = np.concatenate(list(right.values())) if right else np.empty(0)
-    over = {title: mean_interval(known[title][:, 1] - known[title][:, 0]) for title in right}
-    shown = all(bool(each.below if lower else each.above) for each in over.values())
-    means = {title: known[title].mean(axis=0) for title in right}
-    return {
-        "claim": text,
-        "paper": paper,
-        "ours": "; ".join(f"{title}: {m[0]:{form}} without, {m[1]:{form}} with AutoClip" for title, m in means.items()),
-        "same": verdict(every, shown),
-        "why": "; ".join(
-            f"{title}: so in {right[title].sum()} of {len(right[title])} seeds, by {over_seeds(over[title])}"
-            if title in right
+    more = {title: each[:, 1] - each[:, 0] for title, each in known.items() if len(each)}
+    right = {title: list((each < 0) == lower) for title, each in more.items()}
+    means = {title: known[title].mean(axis=0) for title in more}
+    return Claim(
+        text,
+        paper,
+        "; ".join(f"{title}: {m[0]:{form}} without, {m[1]:{form}} with AutoClip" for title, m in means.items()),
+        verdict_of_several([verdict(-each if lower else each) for each in more.values()]),
+        "; ".join(
+            f"{title}: so in {of(right[title])}, by {over_seeds(more[title])}"
+            if title in more
             else f"{title}: no answer"
             for title in values
         ),
-    }
-
-
-def verdict(holds, shown):
-    """Whether the paper's claim is seen here."""
-    if not len(holds):
-        return "not answered"
-    if all(holds):
-        return "yes" if shown else "same sign, not shown"
-    return "in part" if any(holds) else "no"
-
-
-def over_seeds(found):
-    """A mean difference, AutoClip's less that without, with its interval."""
-    if not np.isfinite(found.low):
-        return f"{float(found.mean):+.3g}, too few seeds for an interval"
-    return f"{float(found.mean):+.3g} [{float(found.low):+.3g}, {float(found.high):+.3g}]"
+    )
 
 
 def claims(runs, pairs, seeds):
@@ -267,32 +227,21 @@ def draw(root, seeds, steps):
         figures.save(figure, root / "figures" / name)
     text = results(table, best, seeds, steps, correlations(runs, pairs, seeds), captions)
     (root / "results.md").write_text(text)
-    found = json.dumps(claims(runs, pairs, seeds), indent=1, ensure_ascii=False)
-    (root / "claims.json").write_text(found + "\n")
+    claims_file.write(claims(runs, pairs, seeds), root / "claims.json")
     return text
 
 
-def main(out, *, fast=False):
+def main(out, *, fast=False, processes=None):
     """Record (unless an earlier call has), analyse and draw; returns the folder of runs."""
     root = Path(out)
     settings = FAST if fast else {"rates": RATES, "seeds": SEEDS, "steps": STEPS}
-    done = root / "recipe.json"
-    if not done.exists():
-        if root.exists() and any(root.iterdir()):
-            raise FileExistsError(
-                f"{root} is not empty and holds no finished recipe; remove it, or name another --out."
-            )
-        record(root / "runs", **settings)
-        done.write_text(json.dumps(settings))
-    if json.loads(done.read_text()) != json.loads(json.dumps(settings)):
-        raise FileExistsError(f"{root} holds this recipe with other settings; remove it, or give another --out.")
+    begin = time.monotonic()
+    recorded = command.once(root, settings, lambda: record(root / "runs", processes=processes, **settings))
     print(draw(root, settings["seeds"], settings["steps"]))
+    timing.write(root, begin if recorded else None)
     return root / "runs"
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", required=True, help="folder for the runs, figures and results")
-    parser.add_argument("--fast", action="store_true", help="one seed, two rates, 400 steps")
-    given = parser.parse_args()
-    main(given.out, fast=given.fast)
+    options = command.parser(__doc__).parse_args()
+    main(options.out, fast=command.wants_fast(options), processes=options.processes)

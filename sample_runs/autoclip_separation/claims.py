@@ -1,62 +1,15 @@
 """The paper's claims beside what the recorded runs say: paper's number, ours, same or not, and why."""
 
-from dataclasses import dataclass
+import sys
+from pathlib import Path
 
 import numpy as np
 from measured import NONE, TABLE_1
 
 from gradlens import analysis
-from gradlens.stats.mean_interval import mean_interval
 
-
-@dataclass(frozen=True)
-class Claim:
-    """One claim.
-
-    Attributes:
-        claim: what the paper says.
-        paper: its number, or where it shows it.
-        ours: the same, measured here.
-        same: ``yes``, ``no``, ``in part`` where seeds disagree, or ``same sign, not shown`` where they agree but no
-            interval leaves out zero.
-        why: what speaks for or against it here.
-    """
-
-    claim: str
-    paper: str
-    ours: str
-    same: str
-    why: str
-
-
-def verdict(gains, pairs_shown=False):
-    """What to call a claim that holds where a gain is positive.
-
-    ``yes`` asks for a 95 % interval that leaves out zero: over the seeds, or that of every pair. Two seeds have none.
-
-    Args:
-        gains: one a seed.
-        pairs_shown: whether the interval of every pair lies above zero.
-
-    >>> verdict([0.9, 1.0, 1.1]), verdict([0.1, 1.0, 3.0]), verdict([1.0, -1.0]), verdict([-1.0])
-    ('yes', 'same sign, not shown', 'in part', 'no')
-    """
-    holds = [gain > 0 for gain in gains]
-    if all(holds):
-        return "yes" if pairs_shown or bool(mean_interval(gains).above) else "same sign, not shown"
-    return "in part" if any(holds) else "no"
-
-
-def over_seeds(gains, form="+.3g"):
-    """The mean gain with its interval over the seeds.
-
-    >>> over_seeds([1.0, 2.0, 3.0]), over_seeds([1.0])
-    ('+2 [-0.484, +4.48] over seeds', '+1, too few seeds for an interval')
-    """
-    found = mean_interval(gains)
-    if not np.isfinite(found.low):
-        return f"{float(found.mean):{form}}, too few seeds for an interval"
-    return f"{float(found.mean):{form}} [{float(found.low):{form}}, {float(found.high):{form}}] over seeds"
+sys.path.append(str(Path(__file__).parents[1]))  # for what the samples share
+from recipes.claims import Claim, of, over_seeds, verdict
 
 
 def claims(pairs, by_percentile):
@@ -213,15 +166,6 @@ def both(name, pairs):
     """A number of both arms: mean over the seeds."""
     first, second = (np.mean([getattr(pair[arm], name) for pair in pairs]) for arm in (0, 1))
     return f"{first:.3g} without clipping, {second:.3g} with AutoClip"
-
-
-def of(holds):
-    """In how many seeds something holds.
-
-    >>> of([True, False, True])
-    '2 of 3 seeds'
-    """
-    return f"{sum(holds)} of {len(holds)} seed{'s' * (len(holds) != 1)}"
 
 
 def spread(values, form):

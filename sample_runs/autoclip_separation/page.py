@@ -1,13 +1,19 @@
 """The figures and the page of results, every number from the runs."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 from measured import NONE, TABLE_1
 
 from gradlens import figures
 from gradlens.figures.figure import Axis, Figure, Line, Panel, Points
 
+sys.path.append(str(Path(__file__).parents[1]))
+from recipes import claims as claims_file
 
-def pictures(pairs, by_percentile):
+
+def drawn(pairs, by_percentile):
     """The paper's figure 1 of the first seed; where there are three percentiles or more, SI-SDR by percentile too."""
     unclipped, clipped = pairs[0]
     labels = ("No clipping", f"With AutoClip, p = {clipped.percentile}")
@@ -88,7 +94,7 @@ def page(pairs, by_percentile, found, shown, tried=()):
             "",
             "## The paper's claims",
             "",
-            *claims_table(found),
+            *claims_file.table(found),
             "",
             *tried_table(tried),
             "## By percentile",
@@ -110,13 +116,6 @@ def page(pairs, by_percentile, found, shown, tried=()):
     )
 
 
-def claims_table(found):
-    yield "| claim | paper | here | same? | why |"
-    yield "|---|---|---|---|---|"
-    for one in found:
-        yield f"| {one.claim} | {one.paper} | {one.ours} | {one.same} | {one.why} |"
-
-
 def tried_table(tried):
     if not tried:
         return
@@ -125,8 +124,8 @@ def tried_table(tried):
     yield "| claim | there | same? |"
     yield "|---|---|---|"
     for one in tried:
-        if one["same"] != "not asked":
-            yield f"| {one['claim']} | {one['ours']} | {one['same']} |"
+        if one.same != "not asked":
+            yield f"| {one.claim} | {one.ours} | {one.same} |"
     yield ""
 
 

@@ -8,25 +8,22 @@
 Trainings that an earlier call finished are kept: a recipe that was stopped goes on where it was.
 """
 
-import argparse
-import json
-import os
-import subprocess
 import sys
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, fields
+import time
+from dataclasses import fields, replace
 from pathlib import Path
 
 from claims import claims
 from measured import NONE, TABLE_1, measure, percentile_of
-from page import page, pictures
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from page import drawn, page
 from sizes import SIZES, Size
 
 import gradlens
-from gradlens import figures
+
+sys.path.append(str(Path(__file__).parents[1]))  # for what the samples share
+from recipes import claims as claims_file
+from recipes import command, pictures, timing
+from recipes.training import job, train_all
 
 CLIPPED = 10
 ARMS = {  # size -> percentiles and seeds
@@ -50,29 +47,14 @@ def record(runs, size, options, processes):
     done = {(percentile_of(run), run.config["seed"]) for run in finished(runs, size)}
     # Seed by seed, and the pair of the paper's figure first: a recipe that is stopped leaves what compares.
     order = sorted(percentiles, key=lambda p: (p not in (CLIPPED, NONE), p))
-    jobs = [(percentile, seed) for seed in seeds for percentile in order if (percentile, seed) not in done]
-    console = Console(stderr=True)
-    columns = TextColumn("recording"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"), TimeRemainingColumn()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("", total=len(jobs) * SIZES[size].steps)
-
-        def run(job):
-            percentile, seed = job
-            command = [sys.executable, str(Path(__file__).with_name("train.py")), "--out", str(runs), "--size", size]
-            command += ["--seeds", str(seed), *options]
-            if percentile != NONE:
-                command += ["--percentile", str(percentile)]
-            said = deque(maxlen=12)
-            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-                for line in process.stdout:
-                    said.append(line)
-                    if line.startswith("steps "):
-                        progress.advance(bar, int(line.split()[1]))
-            if process.returncode != 0:
-                raise RuntimeError(f"train.py at percentile {percentile}, seed {seed} failed:\n{''.join(said)}")
-
-        with ThreadPoolExecutor(processes) as pool:
-            list(pool.map(run, jobs))
+    jobs = [
+        job(SIZES[size].steps, out=runs, size=size, seeds=seed, percentile=None if percentile == NONE else percentile)
+        for seed in seeds
+        for percentile in order
+        if (percentile, seed) not in done
+    ]
+    script = Path(__file__).with_name("train.py")
+    train_all(script, [replace(each, arguments=(*each.arguments, *options)) for each in jobs], processes)
 
 
 def finished(runs, size):
@@ -98,15 +80,13 @@ def draw(runs, out, size):
     pairs = [(unclipped[seed], clipped[seed]) for seed in unclipped if seed in clipped]
     if not pairs:
         raise FileNotFoundError(f"{runs} holds no finished pair of runs, without clipping and with AutoClip p = 10.")
-    shown = pictures(pairs, by_percentile)
+    shown = drawn(pairs, by_percentile)
     for figure in shown:
-        figures.save(figure, out / "figures" / figure.name, formats=("pdf", "png"))
+        pictures.save(figure, out / "figures" / figure.name)
     found = claims(pairs, by_percentile)
-    (out / "claims.json").write_text(
-        json.dumps([asdict(claim) for claim in found], indent=1, ensure_ascii=False) + "\n"
-    )
+    claims_file.write(found, out / "claims.json")
     other = out / "kept" / "claims.json"
-    tried = json.loads(other.read_text()) if other.is_file() else ()
+    tried = claims_file.read(other) if other.is_file() else ()
     text = page(pairs, by_percentile, found, shown if size != "fast" else (), tried)
     (out / "results.md").write_text(text)
     return text
@@ -115,23 +95,20 @@ def draw(runs, out, size):
 def main(out, size, options=(), processes=None):
     """Record what is missing, analyse and draw; returns the folder of runs."""
     root = Path(out)
-    record(root / "runs", size, options, processes or os.cpu_count() or 1)
+    whole = not (root / "runs").is_dir()
+    begin = time.monotonic()
+    record(root / "runs", size, options, processes)
     print(draw(root / "runs", root, size))
+    timing.write(root, begin if whole else None)
     return root / "runs"
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Further options are those of train.py: --loss, --speech, --train, --test, --device.",
-    )
-    parser.add_argument("--out", required=True, help="folder for the runs, figures and results")
+    parser = command.parser(__doc__)
+    parser.epilog = "Further options are those of train.py: --loss, --speech, --train, --test, --device."
     parser.add_argument("--size", choices=ARMS, default="cpu", help="default: %(default)s")
-    parser.add_argument("--fast", action="store_true", help="the small version, on synthetic voices")
-    parser.add_argument("--processes", type=int, help="trainings at once; as many as there are cores if not given")
     given, further = parser.parse_known_args()
-    if given.fast or os.environ.get("FAST", "0") not in ("", "0"):
+    if command.wants_fast(given):
         main(given.out, "fast", [*further, "--speech", "synthetic"], given.processes)
     else:
         main(given.out, given.size, further, given.processes)

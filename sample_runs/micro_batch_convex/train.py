@@ -7,29 +7,23 @@ python train.py --out runs --micro-batch 4 --decay 100 --seeds 0 1 2
 """
 
 import argparse
+import sys
+from pathlib import Path
 
 import torch
-from sklearn.datasets import load_digits
 from torch import nn
 
 import gradlens
 from gradlens import clipping
 
-BATCH, TRAINING, CLASSES = 64, 1437, 10
-PENALTY = 1e-2
+sys.path.append(str(Path(__file__).parents[1]))  # for what the samples share
+from recipes.digits import CLASSES, TRAINING, split_digits
 
-
-def digits():
-    """scikit-learn's 1,797 digits, 360 held out: training inputs and labels, held-out inputs and labels."""
-    data = load_digits()
-    pixels, targets = torch.tensor(data.data / 16, dtype=torch.float32), torch.tensor(data.target)
-    order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))
-    train, test = order[:TRAINING], order[TRAINING:]
-    return pixels[train], targets[train], pixels[test], targets[test]
+BATCH, PENALTY = 64, 1e-2
 
 
 def train(out, b, lr, decay, seed, steps, every=50):
-    x, y, x_test, y_test = digits()
+    x, y, x_test, y_test = split_digits()
     torch.manual_seed(seed)
     model = nn.Linear(64, CLASSES)
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
@@ -61,6 +55,8 @@ def train(out, b, lr, decay, seed, steps, every=50):
                 recorder.loss(compute, x[part], y[part], of=BATCH // b).backward()
             optimizer.step()
             schedule.step()
+            if step % 50 == 49:
+                print("steps", 50, flush=True)  # the recipe's progress bar reads this
         with torch.no_grad():
             recorder.log(test_accuracy=(model(x_test).argmax(dim=1) == y_test).float().mean())
     return recorder.path
@@ -74,7 +70,8 @@ if __name__ == "__main__":
     parser.add_argument("--decay", type=float, default=0.0, help="steps after which the rate is half; 0 keeps it")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--every", type=int, default=50, help="steps between measurements")
     given = parser.parse_args()
     torch.set_num_threads(1)
     for each_seed in given.seeds:
-        train(given.out, given.micro_batch, given.lr, given.decay, each_seed, given.steps)
+        train(given.out, given.micro_batch, given.lr, given.decay, each_seed, given.steps, given.every)

@@ -86,7 +86,7 @@ def _versus(text, paper, effect):
         f"lr {effect.lr:g}: {others}",
         same,
         f"most at b = {effect.sizes[at]}, {found.mean[at]:+.4f} [{low:+.4f}, {high:+.4f}], paired over "
-        f"{int(found.n[at])} seeds, an interval that holds for all sizes together",
+        f"{int(found.n[at])} seeds, simultaneous over sizes",
     )
 
 
@@ -116,10 +116,11 @@ def less_effective(one, two):
     return Claim(
         f"it is less effective with several distinct domains: {INVERTED:.0%} of the digits inverted".replace("%", " %"),
         "less effective or harmful; no number at hand",
-        f"gain in held-out accuracy over plain SGD at lr 0.5: {alone[at].mean():+.4f} with one domain (b = {sizes[at]}), "
-        f"{mixed[at_mixed].mean():+.4f} with two (b = {sizes[at_mixed]})",
+        f"gain in held-out accuracy over plain SGD at lr 0.5: {alone[at].mean():+.4f} with one domain "
+        f"(b = {sizes[at]}), {mixed[at_mixed].mean():+.4f} with two (b = {sizes[at_mixed]})",
         verdict(less),
-        f"the gain is smaller in {of(list(less > 0))}, by {over_seeds(less, '+.4f')}; one kind of second domain, one rate",
+        f"the gain is smaller in {of(list(less > 0))}, by {over_seeds(less, '+.4f')}; one kind of second domain, "
+        "one rate",
     )
 
 

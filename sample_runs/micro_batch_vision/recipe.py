@@ -8,6 +8,7 @@ trained by train.py with the recorder attached, and so are the plain runs that p
 """
 
 import sys
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from sweep import FAST, FIGURES, FULL, VIT, trainings
 
 sys.path.append(str(Path(__file__).parents[1]))
 from recipes import claims as claims_file
-from recipes import command, pictures, predictions, sweeps
+from recipes import command, pictures, predictions, sweeps, timing
 from recipes.report import named
 from recipes.training import train_all
 
@@ -47,7 +48,7 @@ class Found:
 
 def record(root, size, processes):
     """Record the runs, and simulate the sweeps."""
-    train_all(Path(__file__).with_name("train.py"), [each.job() for each in size.recorded], processes)
+    train_all(Path(__file__).with_name("train.py"), [each.job(root / "runs") for each in size.recorded], processes)
     torch.set_num_threads(processes or torch.get_num_threads())
     done = {title: trainings(sweep, size.seeds, size.sizes) for title, sweep in size.sweeps.items()}
     sweeps.write(done, root / "sweeps.parquet")
@@ -99,8 +100,10 @@ def main(root, *, fast=False, processes=None):
     size = FAST if fast else FULL
     settings = {"sizes": size.sizes, "seeds": size.seeds, "sweeps": {k: asdict(v) for k, v in size.sweeps.items()}}
     settings["recorded"] = [asdict(each) for each in size.recorded]
-    command.once(root, settings, lambda: record(root, size, processes))
+    begin = time.monotonic()
+    recorded = command.once(root, settings, lambda: record(root, size, processes))
     print(draw(root, size))
+    timing.write(root, begin if recorded else None)
 
 
 if __name__ == "__main__":

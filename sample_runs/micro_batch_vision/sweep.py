@@ -1,16 +1,15 @@
-"""What is trained: sweeps of the MLP, simulated with ten seeds, and runs recorded by train.py, the ViT's sweep among them."""
+"""What is trained: sweeps of the MLP, simulated, and runs recorded by train.py, the ViT's sweep among them."""
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from train import BATCH, digits, network
 
 sys.path.append(str(Path(__file__).parents[1]))
 from recipes.simulator import Task, accuracy, simulate
-from recipes.sweeps import simulated
+from recipes.sweeps import measured_at, simulated
 from recipes.training import job
 
 CONTROLLED = 0.5  # the learning rate at which the controls are run
@@ -57,10 +56,10 @@ class Recorded:
     steps: int
     every: int = 50
 
-    def job(self):
-        """The call that records them."""
+    def job(self, runs):
+        """The call that records them into a folder."""
         return job(
-            self.steps * len(self.seeds), model=self.model, arm=self.arm, micro_batch=self.b, lr=self.lr,
+            self.steps * len(self.seeds), out=runs, model=self.model, arm=self.arm, micro_batch=self.b, lr=self.lr,
             noise=self.noise, seeds=self.seeds, steps=self.steps, every=self.every,
         )  # fmt: skip
 
@@ -75,12 +74,10 @@ class Size:
     recorded: tuple
 
 
-def vit(sizes, lr, seeds, steps, every, noises=(0.2, 0.0)):
+def vit(noise, sizes, lr, seeds, steps, every):
     """The ViT's sweep: where a micro-batch is the whole batch, the plain run that also predicts."""
     return tuple(
-        Recorded("vit", "plain" if b == BATCH else "clipped", b, lr, noise, seeds, steps, every)
-        for noise in noises
-        for b in sizes
+        Recorded("vit", "plain" if b == BATCH else "clipped", b, lr, noise, seeds, steps, every) for b in sizes
     )
 
 
@@ -97,14 +94,15 @@ FULL = Size(
     (
         *(Recorded("mlp", "plain", BATCH, lr, noise, (0,), 1500) for noise in (0.2, 0.0) for lr in (0.1, 0.5, 1.0)),
         Recorded("mlp", "clipped", 4, 0.5, 0.2, (0,), 1500),
-        *vit((1, 4, 8, 16, 64), 0.2, (0, 1, 2), 400, 20),
+        *vit(0.2, (2, 4, 8, 16, 64), 0.3, (0, 1, 2), 240, 10),
+        *vit(0.0, (4, 16, 64), 0.3, (0, 1, 2), 240, 10),
     ),
 )
 FAST = Size(
     (1, 4, 64),
     (0, 1, 2),
     {NOISY: Sweep(0.2, 1200, (0.5,), ("clipped", "control", "pruned")), CLEAN: Sweep(0.0, 400, (0.5,))},
-    (Recorded("mlp", "plain", BATCH, 0.5, 0.2, (0,), 300, 10), *vit((16, 32, 64), 0.2, (0,), 20, 5, noises=(0.2,))),
+    (Recorded("mlp", "plain", BATCH, 0.5, 0.2, (0,), 300, 10), *vit(0.2, (16, 32, 64), 0.2, (0,), 20, 5)),
 )
 
 
@@ -156,12 +154,6 @@ def by_domain(result, given, shape):
         name: accuracy(result["weights"], given.x_test[part], given.y_test[part]).reshape(shape).numpy()
         for name, part in (("upright", slice(half)), ("inverted", slice(half, None)))
     }
-
-
-def measured_at(steps, points=40):
-    """Steps at which the whole training set is measured: evenly, and often early on, where losses fall."""
-    early = np.geomspace(1, max(2, steps // 4), 24)
-    return set(range(0, steps, max(1, steps // points))) | set(map(int, early))
 
 
 def constant(lr):

@@ -13,9 +13,9 @@ class SmallViT(nn.Module):
     def __init__(self, classes):
         super().__init__()
         self.embed = nn.Linear(PATCH**2, WIDTH)
-        self.position = nn.Parameter(0.02 * torch.randn(TOKENS, WIDTH))
+        self.position = nn.Parameter(0.5 * torch.randn(TOKENS, WIDTH))
         self.blocks = nn.Sequential(*(Block() for _ in range(BLOCKS)))
-        self.norm = nn.LayerNorm(WIDTH)
+        self.norm = nn.LayerNorm(WIDTH, elementwise_affine=False)
         self.head = nn.Linear(WIDTH, classes)
 
     def forward(self, pixels):
@@ -31,8 +31,8 @@ class Block(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.norm_1, self.norm_2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
-        self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.norm_1, self.norm_2 = (nn.LayerNorm(WIDTH, elementwise_affine=False) for _ in range(2))
+        self.qkv, self.out = (nn.Linear(WIDTH, n * WIDTH, bias=False) for n in (3, 1))
         self.mlp = nn.Sequential(nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH))
 
     def forward(self, x):

@@ -28,11 +28,15 @@ def once(root, settings, record):
         settings: what JSON can hold.
         record: takes nothing.
 
+    Returns:
+        Whether it was recorded now.
+
     Raises:
         FileExistsError: for a folder that holds something else, or this recipe with other settings.
     """
     done = root / "recipe.json"
-    if not done.exists():
+    new = not done.exists()
+    if new:
         if root.exists() and any(root.iterdir()):
             raise FileExistsError(
                 f"{root} is not empty and holds no finished recipe; remove it, or name another --out."
@@ -42,3 +46,4 @@ def once(root, settings, record):
         done.write_text(json.dumps(settings))
     if json.loads(done.read_text()) != json.loads(json.dumps(settings)):
         raise FileExistsError(f"{root} holds this recipe with other settings; remove it, or give another --out.")
+    return new

@@ -11,7 +11,7 @@ from recipes.claims import Claim, of, verdict_of_several
 
 
 def best_gain(gains, sizes, form="+.3g"):
-    """The size that gains most, judged by intervals that hold for all sizes together: the data choose which is looked at.
+    """The size that gains most, by intervals that hold for all sizes together: the data choose which is looked at.
 
     Args:
         gains: (sizes, seeds) positive where the claim holds.
@@ -22,18 +22,15 @@ def best_gain(gains, sizes, form="+.3g"):
         The size, the verdict, and the sentence that says why.
 
     >>> best_gain(np.array([[1.0, 1.1, 0.9, 1.0], [0.5, -0.5, 0.4, -0.4]]), [4, 8])
-    (4, 'yes', 'most at b = 4, so in 4 of 4 seeds, by +1 [+0.816, +1.18], an interval that holds for all sizes together')
+    (4, 'yes', 'most at b = 4, so in 4 of 4 seeds, by +1 [+0.83, +1.17], simultaneous over sizes')
     """
     found = mean_interval(gains, comparisons=len(sizes))
     at = int(np.argmax(found.mean))
     holds = list(gains[at] > 0)
-    if found.above[at]:
-        same = "yes"
-    else:
-        same = "same sign, not shown" if all(holds) else "in part" if any(holds) else "no"
+    same = "yes" if found.above[at] else "same sign, not shown" if all(holds) else "in part" if any(holds) else "no"
     span = "too few seeds for an interval"
     if np.isfinite(found.low[at]):
-        span = f"[{found.low[at]:{form}}, {found.high[at]:{form}}], an interval that holds for all sizes together"
+        span = f"[{found.low[at]:{form}}, {found.high[at]:{form}}], simultaneous over sizes"
     comma = "" if span.startswith("[") else ","
     return sizes[at], same, f"most at b = {sizes[at]}, so in {of(holds)}, by {found.mean[at]:{form}}{comma} {span}"
 
@@ -54,7 +51,10 @@ def faster(title, trainings, by):
         if each.arm == "clipped" and not each.excluded and not each.decays:
             cells.setdefault(each.micro_batch_size, {}).setdefault(each.lr, {})[each.seed] = each
     sizes = sorted(cells)
-    whole, seeds = sizes[-1], sorted(set.intersection(*(set(row) for rates in cells.values() for row in rates.values())))
+    whole, seeds = (
+        sizes[-1],
+        sorted(set.intersection(*(set(row) for rates in cells.values() for row in rates.values()))),
+    )
     ends = [np.mean([_ends(row[seed], by) for seed in seeds]) for row in cells[whole].values()]
     level = 1.05 * min(ends) if by == "loss" else max(ends) - 0.01
     steps, rates = {}, {}
@@ -98,9 +98,7 @@ def sweet_spot(title, answer, quantity):
         f"lr {sweep.lr:g}: b = {ladder.minimum.best}, not distinguishable {', '.join(map(str, ladder.minimum.ties))}"
         for sweep, ladder in found
     )
-    why = "; ".join(
-        f"lr {sweep.lr:g}: {ladder.status.rstrip('.') or 'both ends are worse'}" for sweep, ladder in found
-    )
+    why = "; ".join(f"lr {sweep.lr:g}: {ladder.status.rstrip('.') or 'both ends are worse'}" for sweep, ladder in found)
     n = min(len(ladder.seeds) for _, ladder in found)
     return Claim(
         f"there is a sweet spot in the micro-batch size: best {what}, {title}",

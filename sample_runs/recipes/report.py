@@ -14,7 +14,9 @@ def sweep_tables(answer):
         sizes = sweep.norm.sizes
         at = f"lr {sweep.lr:g}{', decaying' if sweep.decays else ''}"
         name = "noise floor" if sweep.is_floor else f"gradient norm at T = {sweep.last_step:,}"
-        rows = [(name, sweep.norm)] + ([(sweep.metric.quantity.replace("_", " "), sweep.metric)] if sweep.metric else [])
+        rows = [(name, sweep.norm)] + (
+            [(sweep.metric.quantity.replace("_", " "), sweep.metric)] if sweep.metric else []
+        )
         yield f"| {at} | " + " | ".join(f"b = {b}" for b in sizes) + " | best | not distinguishable | interior |"
         yield "|" + "---|" * (len(sizes) + 4)
         for title, found in rows:

@@ -40,6 +40,12 @@ def simulated(result, arm, sizes, lr, seeds, *, decays=False, batch=64, domains=
             yield _training((arm, b, batch, float(lr), decays, seed), result["steps"], curves, by_domain)
 
 
+def measured_at(steps, points=40):
+    """Steps at which the whole training set is measured: evenly, and often early on, where losses fall."""
+    early = np.geomspace(1, max(2, steps // 4), 24)
+    return set(range(0, steps, max(1, steps // points))) | set(map(int, early))
+
+
 def _training(facts, steps, curves, domains):
     """One training: what it was, its curves in single precision, as the file has them, and how it ended."""
     arm, b, batch, lr, decays, seed = facts

@@ -24,14 +24,17 @@ class Job:
     steps: int
 
 
-def job(steps, **options):
-    """A job from options: ``job(1800, lr=0.1, seeds=(0, 1))`` is ``--lr 0.1 --seeds 0 1``; what is None is left out."""
+def job(total, /, **options):
+    """A job of so many steps in all, from options: ``lr=0.1, seeds=(0, 1)`` is ``--lr 0.1 --seeds 0 1``.
+
+    What is None is left out.
+    """
     arguments = []
     for name, value in options.items():
         if value is not None:
             values = value if isinstance(value, (tuple, list)) else (value,)
             arguments += [f"--{name.replace('_', '-')}", *map(str, values)]
-    return Job(tuple(arguments), steps)
+    return Job(tuple(arguments), total)
 
 
 def train_all(script, jobs, processes=None):

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 SAMPLES = Path(__file__).parents[2] / "sample_runs"
+Remake = Callable[[str, Path], str]
 
 
-@pytest.fixture(scope="session")
-def separation() -> SimpleNamespace:
-    """The modules of ``sample_runs/autoclip_separation``, as attributes."""
-    folder = SAMPLES / "autoclip_separation"
+def load(sample: str) -> SimpleNamespace:
+    """The modules of a sample's folder, as attributes."""
+    folder = SAMPLES / sample
     names = [file.stem for file in folder.glob("*.py")]
     others = {name: sys.modules.pop(name) for name in names if name in sys.modules}
     sys.path.insert(0, str(folder))
@@ -26,3 +29,44 @@ def separation() -> SimpleNamespace:
         for name in names:
             sys.modules.pop(name, None)
         sys.modules.update(others)
+
+
+@pytest.fixture(scope="session")
+def separation() -> SimpleNamespace:
+    """``sample_runs/autoclip_separation``."""
+    return load("autoclip_separation")
+
+
+@pytest.fixture(scope="session")
+def vision() -> SimpleNamespace:
+    """``sample_runs/micro_batch_vision``."""
+    return load("micro_batch_vision")
+
+
+@pytest.fixture(scope="session")
+def convex() -> SimpleNamespace:
+    """``sample_runs/micro_batch_convex``."""
+    return load("micro_batch_convex")
+
+
+@pytest.fixture(scope="session")
+def remake() -> Remake:
+    """Runs a sample's recipe in its small version into a folder; gives what it printed."""
+
+    def run(sample: str, out: Path) -> str:
+        call = [sys.executable, str(SAMPLES / sample / "recipe.py"), "--out", str(out), "--processes", "2"]
+        environment = os.environ | {"FAST": "1", "OMP_NUM_THREADS": "1"}
+        return subprocess.run(call, check=True, env=environment, capture_output=True, text=True).stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def outline() -> Callable[[Path], list[str]]:
+    """Headings of a page, and the first cell of each row of its tables."""
+
+    def of(page: Path) -> list[str]:
+        lines = page.read_text().splitlines()
+        return [line if line[0] == "#" else line.split("|")[1] for line in lines if line[:1] in ("#", "|")]
+
+    return of

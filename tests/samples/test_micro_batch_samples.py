@@ -1,11 +1,8 @@
-"""The micro-batch samples: the simulator is the recorder's arithmetic, and small sweeps show what the long ones do."""
+"""The micro-batch samples: the simulator is the recorder's arithmetic, and the training script is one to learn from."""
 
-import sys
 import tempfile
-from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,39 +14,14 @@ from gradlens import analysis
 SAMPLES = Path(__file__).parents[2] / "sample_runs"
 
 
-@pytest.fixture
-def vision() -> Iterator[ModuleType]:
-    yield from _modules("micro_batch_vision")
-
-
-@pytest.fixture
-def convex() -> Iterator[ModuleType]:
-    yield from _modules("micro_batch_convex")
-
-
-def _modules(sample: str) -> Iterator[ModuleType]:
-    """The sample's sweep, imported as its command does; both have modules of the same names."""
-    path = list(sys.path)
-    _forget()
-    sys.path.insert(0, str(SAMPLES / sample))
-    yield import_module("sweep")
-    sys.path[:] = path
-    _forget()
-
-
-def _forget() -> None:
-    for name in ("sweep", "train", "simulator", "report"):
-        sys.modules.pop(name, None)
-
-
 @pytest.mark.parametrize(("arm", "b"), [("clipped", 1), ("clipped", 8), ("control", 8), ("pruned", 64), ("plain", 64)])
-def test_the_simulator_trains_as_the_recorder_does(vision: ModuleType, arm: str, b: int, tmp_path: Path) -> None:
+def test_the_simulator_trains_as_the_recorder_does(vision: SimpleNamespace, arm: str, b: int, tmp_path: Path) -> None:
     """Six steps in double precision, weights and full gradient norms, with the sample's own data and rules."""
-    simulator, train = sys.modules["simulator"], sys.modules["train"]
+    train, sweep = vision.train, vision.sweep
     steps, seed = 6, 3
     sizes = [b] if arm in ("plain", "pruned") else [b, 32]
-    result = simulator.simulate(
-        vision.task(0.2, [seed]), sizes, arm, vision.constant(0.5), steps, {0, 3, 5}, dtype=torch.float64
+    result = sweep.simulate(
+        sweep.task(0.2, [seed]), sizes, arm, sweep.constant(0.5), steps, {0, 3, 5}, dtype=torch.float64
     )
     x, y, random, _, _ = train.digits(0.2, seed)
     x, model = x.double(), train.network(seed).double()
@@ -78,14 +50,13 @@ def test_the_simulator_trains_as_the_recorder_does(vision: ModuleType, arm: str,
     assert result["grad_norm"][0, 0, :3] == pytest.approx(norms, rel=1e-6)
 
 
-def test_the_penalised_simulator_trains_as_autograd_does(convex: ModuleType) -> None:
+def test_the_penalised_simulator_trains_as_autograd_does(convex: SimpleNamespace) -> None:
     """Micro-batches of four, a decaying rate and the penalty in every micro-batch's gradient."""
-    train = convex.own_train()
-    simulate = convex.sibling("simulator").simulate
-    result = simulate(
-        convex.task([1]), [4], "clipped", lambda t: 1 / (1 + t / 5), 8, set(), l2=0.05, dtype=torch.float64
+    sweep = convex.sweep
+    result = sweep.simulate(
+        sweep.task([1]), [4], "clipped", lambda t: 1 / (1 + t / 5), 8, set(), l2=0.05, dtype=torch.float64
     )
-    x, y, _, _ = train.digits()
+    x, y, _, _ = sweep.split_digits()
     torch.manual_seed(1)
     model = torch.nn.Linear(64, 10)
     model, x = model.double(), x.double()
@@ -106,50 +77,36 @@ def test_the_penalised_simulator_trains_as_autograd_does(convex: ModuleType) -> 
     assert result["weights"][0][1][0].numpy() == pytest.approx(model.bias.detach().numpy(), rel=1e-6, abs=1e-9)
 
 
-def test_with_random_labels_small_micro_batches_do_best_after_1500_steps(vision: ModuleType) -> None:
-    """Four seeds; of ends and middle, the middle has the least gradient norm and the best accuracy."""
-    found = analysis.micro_batch_bias(vision.trainings(0.2, 1500, (0.5,), ("clipped",), range(4), [1, 4, 64], 12))
-    (sweep,) = found.sweeps
-    assert sweep.norm.minimum.best == 4
-    assert sweep.norm.minimum.interior
-    assert sweep.metric is not None
-    assert sweep.metric.minimum.best in (4, 8)
-    assert not sweep.is_floor
-    one, four, whole = sweep.norm.interval.mean
-    assert one > 1.8 * four
-    assert whole > 1.3 * four
+def test_two_domains_are_the_digits_and_their_negatives(vision: SimpleNamespace) -> None:
+    """A fifth of the training digits is inverted, the labels are those of one domain, and both are held out."""
+    sweep = vision.sweep
+    one, two = sweep.task(0.2, [3]), sweep.task(0.2, [3], domains=True)
+    inverted = (two.x == 1 - one.x).all(dim=1)
+    assert ((two.x == one.x).all(dim=1) ^ inverted).all()
+    assert float(inverted.float().mean()) == pytest.approx(sweep.INVERTED, abs=0.03)
+    assert (two.labels == one.labels).all()
+    assert (two.x_test[len(one.x_test) :] == 1 - two.x_test[: len(one.x_test)]).all()
+    found = vision.sweep.trainings(sweep.Sweep(0.2, 8, (0.5,), domains=True), (0, 1), (32, 64))
+    halves = [np.mean(list(each.domains.values())) for each in found]
+    assert halves == pytest.approx([each.metric for each in found])
 
 
-def test_on_clean_labels_accuracy_has_no_best_size_inside(vision: ModuleType) -> None:
-    (sweep,) = analysis.micro_batch_bias(
-        vision.trainings(0.0, 800, (0.5,), ("clipped",), range(3), [1, 8, 64], 8)
-    ).sweeps
-    assert sweep.metric is not None
-    assert (np.diff(sweep.metric.interval.mean) > 0).all()
-    assert sweep.metric.status.startswith("no interior maximum: the best size, 64, is an end")
-
-
-def test_a_network_that_memorises_has_its_least_norm_at_the_largest_size(vision: ModuleType) -> None:
-    """After 8,000 steps, where the order at 1,500 was the other; accuracy keeps it."""
-    (sweep,) = analysis.micro_batch_bias(vision.trainings(0.2, 8000, (0.5,), ("clipped",), range(2), [4, 64], 8)).sweeps
-    assert sweep.norm.minimum.best == 64
-    assert sweep.norm.status.startswith("not identified")
-    assert sweep.metric is not None
-    assert sweep.metric.minimum.best == 4
-
-
-def test_under_a_decaying_rate_small_sizes_keep_a_constant_bias(convex: ModuleType) -> None:
-    found = analysis.micro_batch_bias(convex.trainings(1.0, 100, 3000, range(4), [1, 2, 64], 40), can_memorise=False)
-    one, two, whole = found.biases
-    assert one.status == ""
-    assert 0.2 < one.low < one.high < 0.3
-    assert 0.06 < two.low < two.high < 0.12
-    assert whole.status.startswith("not identified")
+def test_a_sweep_is_read_as_it_was_written(vision: SimpleNamespace, tmp_path: Path) -> None:
+    found = vision.sweep.trainings(vision.sweep.Sweep(0.0, 8, (0.5,), domains=True), (0, 1), (32, 64))
+    vision.recipe.sweeps.write({"a": found, "b": found[:1]}, tmp_path / "sweeps.parquet")
+    read = vision.recipe.sweeps.read(tmp_path / "sweeps.parquet")
+    assert [len(each) for each in read.values()] == [4, 1]
+    for one, other in zip(found, read["a"], strict=True):
+        for name in ("arm", "micro_batch_size", "lr", "seed", "metric", "domains", "excluded", "name"):
+            assert getattr(one, name) == getattr(other, name)
+        for name in ("steps", "grad_norm", "loss", "accuracy"):
+            assert getattr(one, name).tolist() == getattr(other, name).tolist()
 
 
 def test_the_recorded_runs_predict_the_sweep_and_doubt_themselves_on_clean_data() -> None:
-    runs = [run for run in gradlens.open_runs(SAMPLES / "micro_batch_vision" / "runs") if run.config["arm"] == "plain"]
-    found = {(run.config["noise"], run.config["lr"]): analysis.predict_sweet_spot(run) for run in runs}
+    runs = gradlens.open_runs(SAMPLES / "micro_batch_vision" / "runs")
+    plain = [run for run in runs if run.config["arm"] == "plain" and run.config["model"] == "mlp"]
+    found = {(run.config["noise"], run.config["lr"]): analysis.predict_sweet_spot(run) for run in plain}
     noisy = found[0.2, 0.5]
     assert noisy.best in (2, 4, 8)
     assert noisy.status == ""
@@ -158,16 +115,36 @@ def test_the_recorded_runs_predict_the_sweep_and_doubt_themselves_on_clean_data(
     assert found[0.0, 0.5].status.startswith("not stationary: loss changes by -")
 
 
-def test_the_training_script_records_a_sweep_that_can_be_analysed(vision: ModuleType) -> None:
-    """Three seeds of twenty-one steps: as a user would run it, then ask."""
-    train = sys.modules["train"]
+@pytest.mark.parametrize("model", ["mlp", "vit"])
+def test_the_training_script_records_a_sweep_that_can_be_analysed(vision: SimpleNamespace, model: str) -> None:
+    """Some steps of each arm, as a user would run it, then ask."""
+    arms = (("clipped", 32), ("control", 32), ("plain", 64), ("pruned", 64))
+    seeds, steps = (3, 24) if model == "mlp" else (1, 24)
     with tempfile.TemporaryDirectory() as folder:
-        for seed in range(3):
-            for arm, b in (("clipped", 32), ("control", 32), ("plain", 64), ("pruned", 64)):
-                train.train(folder, arm, b, 0.5, 0.2, seed, 24, every=4)
+        for seed in range(seeds):
+            for arm, b in arms:
+                vision.train.train(folder, arm, b, 0.5, 0.2, seed, steps, name=model, every=4)
         found = analysis.micro_batch_bias(gradlens.open_runs(folder))
+    if model == "vit":
+        assert found.sweeps == () or found.sweeps[0].norm.seeds == (0,)
+        return
     assert not found.excluded
     (sweep,) = found.sweeps
     assert sweep.norm.sizes.tolist() == [32, 64]
     assert {(each.versus, each.sizes.tolist()[0]) for each in found.effects} == {("control", 32), ("pruned", 32)}
     assert sweep.norm.seeds == (0, 1, 2)
+
+
+def test_the_small_transformer_sees_each_patch_in_its_place(vision: SimpleNamespace) -> None:
+    """Tokens are the patches row by row, and exchanging two patches changes the answer: positions are learned."""
+    train = vision.train
+    model = train.network(0, "vit")
+    seen: list[torch.Tensor] = []
+    model.embed.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    image = torch.arange(64.0).reshape(1, 64) / 64
+    before = model(image)
+    patches = image.reshape(8, 8).unfold(0, 2, 2).unfold(1, 2, 2).reshape(16, 4)
+    assert torch.equal(seen[0][0], patches)
+    swapped = image.reshape(8, 8).clone()
+    swapped[:2, :2], swapped[6:, 6:] = image.reshape(8, 8)[6:, 6:], image.reshape(8, 8)[:2, :2]
+    assert not torch.allclose(model(swapped.reshape(1, 64)), before, atol=1e-4)

@@ -1,9 +1,8 @@
 """The separation sample's recipe in its small version, against the page that is kept."""
 
 import json
-import os
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,15 +10,18 @@ import pytest
 
 import gradlens
 
+Remake = Callable[[str, Path], str]
 STEADY = "the step size is nearly constant under AutoClip"
 
 
 def test_the_small_version_gives_the_page_that_is_kept(
-    separation: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    separation: SimpleNamespace,
+    remake: Remake,
+    outline: Callable[[Path], list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    call = [sys.executable, str(separation.folder / "recipe.py"), "--out", str(tmp_path), "--processes", "2"]
-    environment = os.environ | {"FAST": "1", "OMP_NUM_THREADS": "1"}
-    said = subprocess.run(call, check=True, env=environment, capture_output=True, text=True).stdout
+    said = remake("autoclip_separation", tmp_path)
     new, kept = (
         {claim["claim"]: claim["same"] for claim in json.loads((folder / "claims.json").read_text())}
         for folder in (tmp_path, separation.folder / "fast")
@@ -43,15 +45,6 @@ def test_the_small_version_gives_the_page_that_is_kept(
     separation.recipe.record(tmp_path / "runs", "fast", [], 1)
     with pytest.raises(FileExistsError, match="holds runs of this recipe with other settings; give another --out"):
         separation.recipe.record(tmp_path / "runs", "cpu", [], 1)
-
-
-def outline(page: Path) -> list[str]:
-    """Headings, and the first cell of each row of its tables."""
-    return [
-        line if line[0] == "#" else line.split("|")[1]
-        for line in page.read_text().splitlines()
-        if line[:1] in ("#", "|")
-    ]
 
 
 def test_verdicts_follow_the_numbers(separation: SimpleNamespace) -> None:
