@@ -71,7 +71,7 @@ def faster(title, trainings, by):
         f"steps to {level:.3g}: {steps[whole].mean():.0f} plain (lr {rates[whole]:g}), {steps[best].mean():.0f} at "
         f"b = {best} (lr {rates[best]:g})",
         same,
-        f"fewer steps {why}",
+        f"fewer steps {why}; a training that never gets there counts as its whole length",
     )
 
 

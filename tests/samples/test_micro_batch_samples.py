@@ -105,7 +105,7 @@ def test_a_sweep_is_read_as_it_was_written(vision: SimpleNamespace, tmp_path: Pa
 
 def test_the_recorded_runs_predict_the_sweep_and_doubt_themselves_on_clean_data() -> None:
     runs = gradlens.open_runs(SAMPLES / "micro_batch_vision" / "runs")
-    plain = [run for run in runs if run.config["arm"] == "plain" and run.config["model"] == "mlp"]
+    plain = [run for run in runs if run.config["arm"] == "plain" and run.config.get("model", "mlp") == "mlp"]
     found = {(run.config["noise"], run.config["lr"]): analysis.predict_sweet_spot(run) for run in plain}
     noisy = found[0.2, 0.5]
     assert noisy.best in (2, 4, 8)
