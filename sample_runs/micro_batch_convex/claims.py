@@ -21,7 +21,7 @@ def claims(sweeps, answer):
         answer: ``micro_batch_bias`` of all of them.
     """
     steps = next(sweep.last_step for sweep in answer.sweeps if not sweep.decays)
-    title = f"convex task, {steps:,} steps"
+    title = f"convex task, T = {steps:,}"
     return [
         faster(title, sweeps[CONSTANT], "loss"),
         constant_bias(answer),

@@ -79,7 +79,7 @@ def trainings(lr, decay, steps, seeds, sizes):
     def rate(step):
         return lr / (1 + step / decay) if decay else lr
 
-    result = simulate(task(seeds), sizes, "clipped", rate, steps, measured_at(steps, 80), l2=PENALTY)
+    result = simulate(task(seeds), sizes, "clipped", rate, steps, measured_at(steps, 80, early=not decay), l2=PENALTY)
     return list(simulated(result, "clipped", sizes, lr, seeds, decays=bool(decay)))
 
 

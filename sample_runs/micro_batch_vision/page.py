@@ -25,14 +25,13 @@ def page(found, said, size):
     lines += ["last quarter of the time. Sizes are compared by simultaneous paired intervals.", ""]
     for title, answer in (found.answers | found.vit).items():
         lines += [f"## {report.named(title, answer)}", ""]
-        if title in VIT:
+        if title in VIT and answer.sweeps:
             lines += [few(answer), ""]
         lines += [*report.sweep_tables(answer), *report.own(answer), *report.doubts(answer), *report.effects(answer)]
         if title == DOMAINS:
             lines += [*by_domain(found.sweeps[title]), ""]
         lines += [f"![](figures/{FIGURES[title]}.png)", ""]
-    lines += ["## One plain run's prediction, and the sweep", "", *report.predictions(found.checks), ""]
-    lines += ["![](figures/predictions.png)"]
+    lines += ["## One plain run's prediction, and the sweep", "", *report.predictions(found.checks)]
     return "\n".join(lines) + "\n"
 
 

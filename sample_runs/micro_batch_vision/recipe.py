@@ -83,10 +83,9 @@ def draw(root, size):
     predicted = {(task, one.lr): one for task, one, _ in found.checks}
     for title, answer in (found.answers | found.vit).items():
         rates = [sweep.lr for sweep in answer.sweeps]
-        lr = SHOWN if SHOWN in rates else rates[0]
+        lr = SHOWN if SHOWN in rates else next(iter(rates), None)
         figure = figures.micro_batch_bias(answer, lr=lr, prediction=predicted.get((named(title, answer), lr)))
         pictures.save(figure, root / "figures" / FIGURES[title])
-    pictures.save(figures.prediction_check(found.checks), root / "figures" / "predictions")
     said = claims(found.sweeps, found.answers, found.vit)
     claims_file.write(said, root / "claims.json")
     predictions.write(found.checks, root / "predictions.json")

@@ -32,7 +32,8 @@ class Claim:
 def verdict(gains, pairs_shown=False):
     """What to call a claim that holds where a gain is positive.
 
-    ``yes`` asks for a 95 % interval that leaves out zero: over the seeds, or that of every pair. Two seeds have none.
+    ``yes`` asks for a 95 % interval that leaves out zero: over the seeds, or that of every pair. Two seeds have none. A
+    claim is not seen where no seed has it, or where the interval over the seeds lies below zero.
 
     Args:
         gains: one a seed.
@@ -46,7 +47,7 @@ def verdict(gains, pairs_shown=False):
         return "not answered"
     if all(holds):
         return "yes" if pairs_shown or bool(mean_interval(gains).above) else "same sign, not shown"
-    return "in part" if any(holds) else "no"
+    return "in part" if any(holds) and not mean_interval(gains).below else "no"
 
 
 def verdict_of_several(found):

@@ -27,7 +27,9 @@ def best_gain(gains, sizes, form="+.3g"):
     found = mean_interval(gains, comparisons=len(sizes))
     at = int(np.argmax(found.mean))
     holds = list(gains[at] > 0)
-    same = "yes" if found.above[at] else "same sign, not shown" if all(holds) else "in part" if any(holds) else "no"
+    same = "same sign, not shown" if all(holds) else "in part" if any(holds) else "no"
+    if found.above[at] or found.below[at]:
+        same = "yes" if found.above[at] else "no"
     span = "too few seeds for an interval"
     if np.isfinite(found.low[at]):
         span = f"[{found.low[at]:{form}}, {found.high[at]:{form}}], simultaneous over sizes"
@@ -99,13 +101,13 @@ def sweet_spot(title, answer, quantity):
         for sweep, ladder in found
     )
     why = "; ".join(f"lr {sweep.lr:g}: {ladder.status.rstrip('.') or 'both ends are worse'}" for sweep, ladder in found)
-    n = min(len(ladder.seeds) for _, ladder in found)
+    n = min((len(ladder.seeds) for _, ladder in found), default=0)
     return Claim(
         f"there is a sweet spot in the micro-batch size: best {what}, {title}",
         "an interior best size, no number for this task",
-        f"best at {ours}",
+        f"best at {ours}" if found else "nothing to compare",
         verdict_of_several([_inside(ladder) for _, ladder in found]),
-        f"{why}; simultaneous paired intervals over {n} seeds",
+        f"{why}; simultaneous paired intervals over {n} seeds" if found else answer.status,
     )
 
 

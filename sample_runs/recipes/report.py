@@ -5,7 +5,7 @@ from gradlens import analysis
 
 def named(title, answer):
     """The title of a task, with how long its trainings were."""
-    return f"{title}, {answer.sweeps[0].last_step:,} steps" if answer.sweeps else title
+    return f"{title}, T = {answer.sweeps[0].last_step:,}" if answer.sweeps else title
 
 
 def sweep_tables(answer):
@@ -35,7 +35,9 @@ def sweep_tables(answer):
 
 
 def doubts(answer):
-    """What was left out, and what to bear in mind."""
+    """Why there is no answer, what was left out, and what to bear in mind."""
+    if answer.status:
+        yield f"No answer: {answer.status}"
     yield from (f"Left out: {each}" for each in answer.excluded)
     yield from (f"To bear in mind: {each}" for each in answer.doubts)
     yield ""

@@ -40,10 +40,16 @@ def simulated(result, arm, sizes, lr, seeds, *, decays=False, batch=64, domains=
             yield _training((arm, b, batch, float(lr), decays, seed), result["steps"], curves, by_domain)
 
 
-def measured_at(steps, points=40):
-    """Steps at which the whole training set is measured: evenly, and often early on, where losses fall."""
-    early = np.geomspace(1, max(2, steps // 4), 24)
-    return set(range(0, steps, max(1, steps // points))) | set(map(int, early))
+def measured_at(steps, points=40, *, early=True):
+    """Steps at which the whole training set is measured: evenly, and often early on, where losses fall.
+
+    Args:
+        steps: how many the training takes.
+        points: how many evenly.
+        early: whether also often early on; not where a tail is fitted, which would then be a fit of the start.
+    """
+    evenly = set(range(0, steps, max(1, steps // points)))
+    return evenly | set(map(int, np.geomspace(1, max(2, steps // 4), 24))) if early else evenly
 
 
 def _training(facts, steps, curves, domains):

@@ -127,11 +127,15 @@ def test_predictions_lie_on_the_line_where_they_agree() -> None:
     (agree,) = [mark for mark in drawn(figure, 0, Line) if mark.dashed]
     assert agree.x.tolist() == agree.y.tolist()
     points = drawn(figure, 0, Points)
-    assert [mark.label for mark in points] == ["lr 0.5", "lr 0.5, smallest b", "lr 0.1", "lr 0.1, smallest b"]
+    assert [(mark.label, mark.marker) for mark in points] == [
+        ("lr 0.5", "dot"), ("", "cross"), ("lr 0.1", "dot"), ("", "cross"),
+    ]  # fmt: skip
     assert points[0].x.tolist() == points[0].y.tolist() == norms.interval.mean[1:].tolist()
     assert points[3].y.tolist() == [2 * norms.interval.mean[-1]]
-    colours = {mark.label.partition(",")[0]: mark.colour for panel in (0, 1) for mark in drawn(figure, panel, Points)}
-    assert len(set(colours.values())) == 2
+    assert points[0].colour == points[1].colour != points[2].colour == drawn(figure, 1, Points)[0].colour
+    nearly = replace(wrong, lr=np.float32(0.1).item())
+    same = figures.prediction_check([("one", wrong, norms), ("other", nearly, norms)])
+    assert drawn(same, 0, Points)[0].colour == drawn(same, 1, Points)[0].colour
     assert "in 3 of 3" in figure.caption
     assert matplotlib_renderer.render(figure, "svg").startswith(b"<?xml")
     assert plotly_renderer.render(figure)["data"]

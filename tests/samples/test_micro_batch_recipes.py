@@ -50,7 +50,8 @@ def _small_sizes_do_best(recipe: SimpleNamespace, out: Path) -> None:
     assert not noisy.is_floor
     assert noisy.metric.minimum.best == 4
     assert (np.diff(clean.metric.interval.mean) > 0).all()
-    assert [answer.n for answer in found.vit.values()] == [1]
+    (vit,) = found.vit.values()
+    assert len(vit.excluded) == 3  # a few steps: the runs are there, and said to be at chance level
     assert found.checks
 
 

@@ -38,29 +38,34 @@ def prediction_check(checks: Sequence[Check]) -> Figure:
         panel = Panel("Predicted against swept", "", _axis("swept", None), _axis("predicted", None), (Text(why),))
         return Figure(_NAME, (panel,), why, columns=1)
     ends = _limits(shown)
-    rates = sorted({check[1].lr for check in shown})
+    rates = sorted({_rate(prediction) for _, prediction, _ in shown}, key=float)
     colours = {rate: f"run-{index % len(OKABE_ITO)}" for index, rate in enumerate(rates)}
     tasks = dict.fromkeys(task for task, _, _ in shown)
     panels = tuple(_panel(task, [check for check in shown if check[0] == task], colours, ends) for task in tasks)
     return Figure(_NAME, panels, _caption(shown), columns=min(2, len(panels)))
 
 
-def _panel(task: str, checks: Sequence[Check], colours: dict[float, str], ends: tuple[float, float]) -> Panel:
+def _panel(task: str, checks: Sequence[Check], colours: dict[str, str], ends: tuple[float, float]) -> Panel:
     marks: list[Mark] = [Line(np.array(ends), np.array(ends), "muted", "predicted = swept", dashed=True)]
     for _, prediction, swept in checks:
         measured, predicted = _both(prediction, swept)
-        colour, label = colours[prediction.lr], f"lr {prediction.lr:g}"
+        colour = colours[_rate(prediction)]
         marks += [
             Line(measured, predicted, colour, faint=True),
-            Points(measured[1:], predicted[1:], colour, label),
-            Points(measured[:1], predicted[:1], colour, f"{label}, smallest b", marker="cross"),
+            Points(measured[1:], predicted[1:], colour, f"lr {_rate(prediction)}"),
+            Points(measured[:1], predicted[:1], colour, marker="cross"),
         ]
     foot = "; ".join(
-        f"lr {prediction.lr:g}: best b = {each.predicted} predicted, {each.swept} swept"
+        f"lr {_rate(prediction)}: best b = {each.predicted} predicted, {each.swept} swept"
         for (_, prediction, _), each in zip(checks, _judged(checks).agreements, strict=True)
     )
     x, y = _axis("swept", ends), _axis("predicted", ends)
     return Panel(task, "gradient norm, one point for each micro-batch size", x, y, tuple(marks), foot)
+
+
+def _rate(prediction: SweetSpot) -> str:
+    """The learning rate as it is written: runs record a mean in floating point."""
+    return f"{prediction.lr:.4g}"
 
 
 def _both(prediction: SweetSpot, swept: Ladder) -> tuple[Floats, Floats]:
@@ -88,7 +93,8 @@ def _caption(checks: Sequence[Check]) -> str:
     found = _judged(checks)
     ratios = np.concatenate([p / s for s, p in (_both(prediction, swept) for _, prediction, swept in checks)])
     return (
-        f"Gradient norm predicted from one run against the norm swept, for {found.n} tasks and learning rates. The "
+        f"Gradient norm predicted from one run against the norm swept, for {found.n} tasks and learning rates; a "
+        "point for each micro-batch size, a cross for the smallest. The "
         f"predicted best micro-batch size is within a factor of two of the swept one in {found.hits} of {found.n} "
         f"(exact 95 % binomial interval of the rate {found.low:.2f} to {found.high:.2f}); always guessing "
         f"b = {found.constant}, the best constant in hindsight, hits {found.constant_hits}. Mean rank correlation "
