@@ -60,7 +60,7 @@ def draw(root, size):
     checks = predictions.checks("convex", gradlens.open_runs(root / "runs"), answer)
     predicted = {one.lr: one for _, one, _ in checks}.get(size.rates[0])
     figure = figures.micro_batch_bias(answer, lr=size.rates[0], prediction=predicted)
-    pictures.save(figure, root / "figures" / "convex")
+    pictures.save(figure, root / "figures" / "convex", ("png",) if size is FAST else ("pdf", "png"))
     said = claims(done, answer)
     claims_file.write(said, root / "claims.json")
     predictions.write(checks, root / "predictions.json")

@@ -85,7 +85,7 @@ def draw(root, size):
         rates = [sweep.lr for sweep in answer.sweeps]
         lr = SHOWN if SHOWN in rates else next(iter(rates), None)
         figure = figures.micro_batch_bias(answer, lr=lr, prediction=predicted.get((named(title, answer), lr)))
-        pictures.save(figure, root / "figures" / FIGURES[title])
+        pictures.save(figure, root / "figures" / FIGURES[title], ("png",) if size is FAST else ("pdf", "png"))
     said = claims(found.sweeps, found.answers, found.vit)
     claims_file.write(said, root / "claims.json")
     predictions.write(found.checks, root / "predictions.json")

@@ -118,11 +118,11 @@ def test_the_recorded_runs_predict_the_sweep_and_doubt_themselves_on_clean_data(
 @pytest.mark.parametrize("model", ["mlp", "vit"])
 def test_the_training_script_records_a_sweep_that_can_be_analysed(vision: SimpleNamespace, model: str) -> None:
     """Some steps of each arm, as a user would run it, then ask."""
-    arms = (("clipped", 32), ("control", 32), ("plain", 64), ("pruned", 64))
-    seeds, steps = (3, 24) if model == "mlp" else (1, 24)
+    arms = (("plain", 64), ("clipped", 32), ("control", 32), ("pruned", 64))
+    seeds, steps = (3, 24) if model == "mlp" else (1, 6)
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(seeds):
-            for arm, b in arms:
+            for arm, b in arms if model == "mlp" else arms[:2]:
                 vision.train.train(folder, arm, b, 0.5, 0.2, seed, steps, name=model, every=4)
         found = analysis.micro_batch_bias(gradlens.open_runs(folder))
     if model == "vit":
