@@ -101,8 +101,8 @@ FULL = Size(
 FAST = Size(
     (1, 4, 64),
     (0, 1, 2),
-    {NOISY: Sweep(0.2, 1200, (0.5,), ("clipped", "control", "pruned")), CLEAN: Sweep(0.0, 400, (0.5,))},
-    (Recorded("mlp", "plain", BATCH, 0.5, 0.2, (0,), 1200, 120), *vit(0.2, (16, 32, 64), 0.3, (0,), 20, 10)),
+    {NOISY: Sweep(0.2, 1000, (0.5,), ("clipped", "control", "pruned")), CLEAN: Sweep(0.0, 400, (0.5,))},
+    (Recorded("mlp", "plain", BATCH, 0.5, 0.2, (0,), 1000, 100), *vit(0.2, (16, 64), 0.3, (0,), 12, 6)),
 )
 
 

@@ -51,7 +51,7 @@ def _small_sizes_do_best(recipe: SimpleNamespace, out: Path) -> None:
     assert noisy.metric.minimum.best == 4
     assert (np.diff(clean.metric.interval.mean) > 0).all()
     (vit,) = found.vit.values()
-    assert len(vit.excluded) == 3  # a few steps: the runs are there, and said to be at chance level
+    assert vit.n == 1  # a few steps of one seed: the runs are there, and nothing is claimed of them
     assert found.checks
 
 
