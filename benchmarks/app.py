@@ -120,7 +120,7 @@ def _note(requests, sent):
     if "_dash-update-component" not in sent.url:
         return
     body = json.loads(sent.post_data)
-    if "panel" in body["output"]:
+    if '"drawing"' in body["output"]:
         requests[json.loads(json.dumps(body["outputs"]))[0]["id"]["name"]] = body
     elif body["output"].startswith("..cursor.data"):
         requests["poll"] = body

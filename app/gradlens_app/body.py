@@ -16,7 +16,7 @@ from gradlens_app.looking import Shown, cursor_of, look
 from gradlens_app.names import accessible_name, colours, labels, options, swatch
 from gradlens_app.page import Page
 
-AGAIN_MS = 200
+AGAIN_MS = 400
 MOST_PILLS = 12
 
 

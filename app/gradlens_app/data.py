@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gradlens.store import Run, RunError, open_run, open_runs
-from gradlens_app.kept import Kept, touch
+from gradlens_app.kept import Kept, size_of, touch
 from gradlens_app.view import ViewError
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,8 @@ Stamp = tuple[tuple[str, int, int, int], ...]
 
 FRESH_SECONDS = 0.5
 """How old a look at the folder may be. Many readers at once then cost no more than one."""
+MOST_BYTES = 256 << 20
+"""What kept answers may take in memory."""
 UNKNOWN = "This address names a run that is not in the folder, or no longer; choose from those below."
 
 
@@ -96,7 +98,7 @@ class Data:
         self._roots = tuple(dict.fromkeys(Path(root).resolve() for root in roots))
         self.name = ", ".join(root.name or "/" for root in self._roots)
         self._fresh = FRESH_SECONDS if fresh is None else fresh
-        self._answers = Kept()
+        self._answers = Kept(most_bytes=MOST_BYTES)
         self._lock = threading.Lock()
         self._paths: dict[str, tuple[Path, int]] = {}
         self._seen: dict[str, tuple[float, Entry]] = {}
@@ -197,7 +199,7 @@ class Data:
             return waiting.result()  # type: ignore[no-any-return]
         try:
             answer = compute()
-            self._answers.put(of, identity, answer)
+            self._answers.put(of, identity, answer, size_of(answer))
             mine.set_result(answer)
         except BaseException as error:
             mine.set_exception(error)

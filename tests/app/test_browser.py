@@ -220,7 +220,7 @@ def test_controls_write_the_address_and_the_address_sets_them(visit: Callable[[P
     page = seen.page
     kind = "() => document.querySelector('.js-plotly-plot')._fullLayout.yaxis.type"
     assert page.evaluate(kind) == "log"
-    assert page.get_by_role("button", name="Gradient norm: logarithmic y axis").get_attribute("aria-pressed") == "false"
+    assert page.get_by_role("button", name="Gradient norm: logarithmic y axis").get_attribute("aria-pressed") == "true"
     page.get_by_role("button", name="Gradient norm: logarithmic y axis").click()
     seen.wait_for(f"() => ({kind})() === 'linear'")
     assert "log=" not in page.url

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,18 +17,7 @@ from gradlens_app.data import UNKNOWN, Data
 from gradlens_app.view import ViewError
 
 from .asking import callback, fill_table, keys_of
-from .conftest import MakeRun, add_steps, begin_run, write_run
-
-
-@pytest.fixture
-def live(tmp_path: Path) -> Iterator[RunWriter]:
-    """A run under way, its rows in the active log only."""
-    writer = begin_run(tmp_path / "live")
-    add_steps(writer, 0, 100)
-    while not (writer.path / "health-0.json").exists():
-        time.sleep(0.01)
-    yield writer
-    writer.close("stopped")
+from .conftest import MakeRun, add_steps, write_run
 
 
 def _grow(writer: RunWriter) -> None:

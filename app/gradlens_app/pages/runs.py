@@ -13,6 +13,7 @@ from gradlens_app.data import Data, Entry
 from gradlens_app.names import accessible_name
 from gradlens_app.page import Page
 from gradlens_app.runs_said import said
+from gradlens_app.table_state import filters, sorting
 from gradlens_app.view import MOST_RUNS, View, ViewError
 
 FILL_SECONDS = 0.8
@@ -111,6 +112,7 @@ def connect(app: Dash, data: Data) -> None:
         Input("columns", "value"),
         Input("baseline", "value"),
         Input("run-table", "columnState"),
+        Input("run-table", "filterModel"),
         State("asked", "data"),
         prevent_initial_call=True,
     )
@@ -169,6 +171,7 @@ def _connect_rows(app: Dash, data: Data) -> None:
         Output("baseline", "value"),
         Output("run-table", "selectedRows"),
         Output("run-table", "columnState"),
+        Output("run-table", "filterModel"),
         Input("asked", "data"),
         State("address", "search"),
         prevent_initial_call=True,
@@ -177,16 +180,16 @@ def _connect_rows(app: Dash, data: Data) -> None:
         """What the address says, once: from then on the table writes it."""
         try:
             view = View.parse(search or "")
+            chosen = filters(view)
         except ViewError:
-            view = View()
-        sort = view.given.get("sort", "").rpartition(":")
-        state = [{"colId": sort[0], "sort": sort[2]}] if sort[2] in ("asc", "desc") else no_update
+            view, chosen = View(), {}
         return (
             view.given.get("find", ""),
             list(view.words("columns")) if "columns" in view.given else no_update,
             view.baseline or None,
             {"ids": list(view.keys or ())},
-            state,
+            sorting(view) or no_update,
+            chosen or no_update,
         )
 
 
