@@ -10,7 +10,7 @@ from dash.exceptions import PreventUpdate
 
 from gradlens_app import browser, layout
 from gradlens_app import chart as charts
-from gradlens_app.body import MOST_PILLS, controls_of, legend_of, notes_of, picker_of
+from gradlens_app.body import MOST_PILLS, controls_of, legend_of, notes_of, picker_of, view_of
 from gradlens_app.data import Data
 from gradlens_app.looking import cursor_of, look, words
 from gradlens_app.page import Page
@@ -66,20 +66,22 @@ def _connect_look(app: Dash, data: Data, pages: Mapping[str, Page]) -> None:
         if page is None or page.answer is None or (view or {}).get("path") != path:
             raise PreventUpdate  # the controls are still those of the page that the reader leaves
         found = look(page, data, search or "")
-        wanted = {"search": search or "", "path": path, "cursor": cursor_of(found.entries)}
+        wanted = view_of(found, search, path)
         if view == wanted:
             raise PreventUpdate
         state = controls_of(page, data, found)
         are_many = len(found.entries) > MOST_PILLS
         charted = [chart.name for chart in found.answer.charts]
 
+        same_head = view["head"] == wanted["head"] if view else False
+
         def moved(place: dict[str, str]) -> Any:
             name = place["name"]
             return no_update if state.told[name] == told.get(name) else state.values[name]
 
         return (
-            legend_of(found.entries),
-            notes_of(found),
+            no_update if same_head else legend_of(found.entries),
+            no_update if same_head else notes_of(found),
             no_update if charted == names else [charts.card(chart) for chart in found.answer.charts],
             charted,
             state.told,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import waitress
@@ -262,6 +263,17 @@ def test_the_table_keeps_its_state_in_the_address(visit: Callable[[Path], Visit]
     seen.wait_for("() => !location.search.includes('find=')")
     assert f"runs={plain}" in page.url
     assert f"baseline={clipped}" in page.url
+    few = '{"final_loss":{"filterType":"number","type":"lessThan","filter":0}}'
+    for api in ("setFilterModel({final_loss: {filterType: 'number', type: 'lessThan', filter: 0}})",
+                "applyColumnState({state: [{colId: 'steps', sort: 'desc', sortIndex: 0},"
+                "{colId: 'name', sort: 'asc', sortIndex: 1}]})"):  # fmt: skip
+        page.evaluate(f"() => window.dash_ag_grid.getApi('run-table').{api}")
+    seen.wait_for("() => location.search.includes('sort=steps:desc,name:asc') && location.search.includes('filter=')")
+    assert parse_qs(urlsplit(page.url).query)["filter"] == [few]
+    page.reload()
+    page.locator(".ag-floating-top .ag-row").first.wait_for()
+    seen.wait_for("() => document.querySelectorAll('.ag-pinned-left-cols-container .ag-row').length === 0")
+    assert page.locator('.ag-header-cell[col-id="steps"][aria-sort="descending"]').count() == 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -297,12 +309,21 @@ def test_the_theme_is_remembered_and_a_narrow_page_folds(visit: Callable[[Path],
     page.get_by_role("button", name="Dark theme").click()
     seen.wait_for(f"() => ({navy})() !== '{light}'")
     assert page.evaluate("() => getComputedStyle(document.body).backgroundColor") == "rgb(17, 19, 23)"
-    page.reload()
+    assert "theme=dark" in page.url
+    seen.open("/dynamics")
     seen.wait_for_panels(4)
     assert page.evaluate("() => document.documentElement.dataset.mantineColorScheme") == "dark"
     page.evaluate("() => localStorage.clear()")
     assert "The address names no runs" in page.locator(".note").inner_text()
     assert "runs=" not in page.url
+    page.evaluate("() => { navigator.clipboard.writeText = async (text) => { window.copied = text; }; }")
+    page.get_by_role("button", name="Copy link").click()
+    seen.wait_for("() => window.copied")
+    link = page.evaluate("() => window.copied")
+    assert f"runs={','.join(keys_of(read_pair))}" in link
+    page.goto(link)  # the browser has forgotten the theme; the link has not
+    seen.wait_for_panels(4)
+    assert page.evaluate("() => document.documentElement.dataset.mantineColorScheme") == "dark"
     page.set_viewport_size({"width": 390, "height": 800})
     seen.wait_for("() => document.querySelector('.rail').getBoundingClientRect().height < 80")
     boxes = [page.locator(".card").nth(index).bounding_box() for index in range(2)]
@@ -364,6 +385,44 @@ def test_a_run_grows_on_the_page_while_it_is_written(
     writer.close("finished")
     page.get_by_text(re.compile("under way: [0-9]+ rows lost while recording: .*No space left on device")).wait_for()
     seen.wait_for("() => document.querySelector('#run-count').innerText === '1 run'")
+
+
+def test_a_refresh_draws_only_what_is_new(
+    visit: Callable[[Path], Visit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradlens_app.layout.LIVE_MS", 300)
+    root = tmp_path / "runs"
+    write_run(root, "still")
+    writer = begin_run(root, "under way")
+    add_steps(writer, 0, 100)
+    seen, keys = visit(root), ",".join(keys_of(root))
+    page = seen.page
+
+    def grow(first: int, last: int) -> Any:
+        with page.expect_response(lambda answer: "/drawing/dynamics/loss?" in answer.url) as answer:
+            add_steps(writer, first, last)
+        return answer.value
+
+    seen.open(f"/dynamics?series=loss&smooth=0&zoom=20..60&runs={keys}")
+    seen.wait_for_panels(3)
+    page.evaluate(
+        "() => { window.drawn = 0; const plot = document.querySelector('.js-plotly-plot');"
+        "plot.on('plotly_afterplot', () => { window.drawn += 1; }); }"
+    )
+    assert grow(100, 150).status == 204  # what is shown of the runs has not changed
+    assert page.evaluate("() => window.drawn") == 0
+    page.get_by_role("button", name="Show all").click()
+    seen.wait_for(FOOT, [0, "550 of 550 points"])
+    box = page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] / 2)
+    label = page.locator(".plot").first.locator(".hoverlayer .legend, .hoverlayer .hovertext").first
+    label.wait_for()
+    page.evaluate("() => { window.drawn = 0; }")
+    news = grow(150, 200).json()
+    assert (news["base"] is None, list(news["traces"])) == (False, ["1"])  # the run under way
+    seen.wait_for("() => window.drawn > 0")
+    label.wait_for()  # the pointer rests, and so does what it says
+    writer.close("finished")
 
 
 def test_damaged_roots_say_why(visit: Callable[[Path], Visit], make_run: MakeRun, tmp_path: Path) -> None:

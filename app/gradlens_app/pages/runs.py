@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dash_mantine_components as dmc
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
+from dash.exceptions import PreventUpdate
 
 from gradlens_app import layout, table
 from gradlens_app.data import Data, Entry
@@ -37,6 +40,7 @@ def body(data: Data) -> html.Div:
             html.P("", id="table-foot", className="foot"),
             html.Div(id="table-problems"),
             dcc.Store(id="asked"),
+            dcc.Store(id="rows"),
             dcc.Interval(id="fill", interval=SOON_MS, disabled=False),
         ]
     )
@@ -135,12 +139,14 @@ def _connect_rows(app: Dash, data: Data) -> None:
         Output("table-problems", "children"),
         Output("fill", "disabled"),
         Output("asked", "data"),
+        Output("rows", "data"),
         Input("fill", "n_intervals"),
         Input("live", "n_intervals"),
         Input("columns", "value"),
         Input("baseline", "value"),
         State("run-table", "columnDefs"),
         State("asked", "data"),
+        State("rows", "data"),
     )
     def fill(
         _n: int | None,
@@ -149,6 +155,7 @@ def _connect_rows(app: Dash, data: Data) -> None:
         baseline: str | None,
         known: list[Mapping[str, Any]] | None,
         asked: object,
+        has: str | None,
     ) -> tuple[object, ...]:
         listing = data.listing()
         rows = table.rows(data, listing.entries, columns, baseline or "", FILL_SECONDS)
@@ -156,6 +163,9 @@ def _connect_rows(app: Dash, data: Data) -> None:
         left = len(listing.entries) - len(rows.read) - rows.broken
         foot = f"{left:,} of {len(listing.entries):,} runs still to be read." if left else table.foot(listing.entries)
         same = [column["field"] for column in known or ()] == [column["field"] for column in rows.columns]
+        now = hashlib.sha256(json.dumps([rows.data, rows.columns, foot, problems]).encode()).hexdigest()[:16]
+        if now == has and asked is not None:
+            raise PreventUpdate
         return (
             list(rows.data),
             no_update if same else list(rows.columns),
@@ -163,6 +173,7 @@ def _connect_rows(app: Dash, data: Data) -> None:
             layout.problem_panel(problems),
             not left,
             {} if asked is None else no_update,
+            now,
         )
 
     @app.callback(
