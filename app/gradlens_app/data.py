@@ -225,10 +225,16 @@ class Data:
         runs.sort(key=lambda run: (run.created, run.run_id))
         keys = [self._key(run.path) for run in runs]
         self._paths = {key: (run.path, place) for place, (key, run) in enumerate(zip(keys, runs, strict=True))}
-        entries = [Entry(key, run, run.stamp, place) for place, (key, run) in enumerate(zip(keys, runs, strict=True))]
+        entries = [self._entry(key, run, place) for place, (key, run) in enumerate(zip(keys, runs, strict=True))]
         now = time.monotonic()
         self._seen = {entry.key: (now, entry) for entry in entries}
         return Listing(tuple(entries), tuple(problems))
+
+    def _entry(self, key: str, run: Run, place: int) -> Entry:
+        """A run just opened; what is known of its files stays if they are the same."""
+        stamp = run.stamp
+        seen = self._seen.get(key)
+        return Entry(key, seen[1].run if seen is not None and seen[1].stamp == stamp else run.held(), stamp, place)
 
     def _look(self, key: str) -> Entry:
         seen = self._seen.get(key)
@@ -242,7 +248,7 @@ class Data:
         try:
             known = seen[1] if seen is not None else None
             stamp = known.run.stamp if known is not None else ()
-            run = known.run if known is not None and known.stamp == stamp and stamp else open_run(path)
+            run = known.run if known is not None and known.stamp == stamp and stamp else open_run(path).held()
         except (RunError, OSError):
             raise ViewError(UNKNOWN) from None
         entry = Entry(key, run, stamp or run.stamp, place)
