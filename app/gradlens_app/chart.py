@@ -30,7 +30,7 @@ _LEGEND = {
 }
 
 
-_MARGIN = {"l": 60, "r": 24, "t": 20, "b": 46}
+_MARGIN = {"l": 66, "r": 24, "t": 20, "b": 46}
 """Room for ticks and titles: Plotly draws a second time where it finds too little."""
 
 

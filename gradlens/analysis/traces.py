@@ -22,7 +22,7 @@ from gradlens.store.pyramid import Summaries
 
 Floats = NDArray[np.float64]
 Window = tuple[float, float]
-MOST_POINTS = 30_000
+MOST_POINTS = 18_000
 """In a panel of many curves."""
 _LEAD = 6
 """Spans of the average that are read before a window; what lies further back has hardly any weight."""
@@ -46,7 +46,7 @@ class Detail:
         """For so many curves that share a panel.
 
         >>> Detail.of(2), Detail.of(100)
-        (Detail(stretches=1000, rows=2000000), Detail(stretches=100, rows=40000))
+        (Detail(stretches=1000, rows=2000000), Detail(stretches=60, rows=40000))
         """
         runs = max(1, runs)
         return cls(max(32, min(1000, MOST_POINTS // (3 * runs))), cls().rows // runs)

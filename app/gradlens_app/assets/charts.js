@@ -10,7 +10,7 @@
     Object.assign(String.prototype, { trim: ours.trim });
 
     const CONFIG = { displayModeBar: false, displaylogo: false, doubleClick: "autosize", scrollZoom: false, showTips: false };
-    const SOON_MS = 200;
+    const SOON_MS = 50;
 
     // ---- what the server sends --------------------------------------------------------------------------------------
 
