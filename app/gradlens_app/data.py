@@ -27,6 +27,8 @@ Stamp = tuple[tuple[str, int, int, int], ...]
 
 FRESH_SECONDS = 0.5
 """How old a look at the folder may be. Many readers at once then cost no more than one."""
+SHARE = 4
+"""How many times what a look at the folder took it is good for, at least: thousands of runs take long to look at."""
 MOST_BYTES = 256 << 20
 """What kept answers may take in memory."""
 UNKNOWN = "This address names a run that is not in the folder, or no longer; choose from those below."
@@ -98,6 +100,7 @@ class Data:
         self._roots = tuple(dict.fromkeys(Path(root).resolve() for root in roots))
         self.name = ", ".join(root.name or "/" for root in self._roots)
         self._fresh = FRESH_SECONDS if fresh is None else fresh
+        self._listing_fresh = 0.0
         self._answers = Kept(most_bytes=MOST_BYTES)
         self._lock = threading.Lock()
         self._paths: dict[str, tuple[Path, int]] = {}
@@ -109,8 +112,10 @@ class Data:
     def listing(self) -> Listing:
         """The runs that there are."""
         with self._lock:
-            if time.monotonic() - self._listed[0] >= self._fresh:
-                self._listed = time.monotonic(), self._search()
+            now = time.monotonic()
+            if now - self._listed[0] >= self._listing_fresh:
+                self._listed = now, self._search()
+                self._listing_fresh = max(self._fresh, SHARE * (time.monotonic() - now)) if self._fresh else 0.0
             listing = self._listed[1]
         touch("", self._identity(listing))
         return listing
@@ -213,9 +218,20 @@ class Data:
     def _search(self) -> Listing:
         runs: list[Run] = []
         problems: list[str] = []
+        before = {entry.run.path: entry for _, entry in self._seen.values()}
+        stamps: dict[Path, Stamp] = {}
+
+        def known(path: Path) -> Run | None:
+            """A run whose files are what they were."""
+            entry = before.get(path)
+            if entry is None:
+                return None
+            stamps[path] = entry.run.stamp
+            return entry.run if stamps[path] == entry.stamp else None
+
         for root in self._roots:
             try:
-                found = open_runs(root)
+                found = open_runs(root, known)
             except RunError:
                 problems.append(f"The folder {root.name} is gone; restart gradlens where it is now.")
                 continue
@@ -225,16 +241,14 @@ class Data:
         runs.sort(key=lambda run: (run.created, run.run_id))
         keys = [self._key(run.path) for run in runs]
         self._paths = {key: (run.path, place) for place, (key, run) in enumerate(zip(keys, runs, strict=True))}
-        entries = [self._entry(key, run, place) for place, (key, run) in enumerate(zip(keys, runs, strict=True))]
+        kept = {id(entry.run) for entry in before.values()}
+        entries = [
+            Entry(key, run if id(run) in kept else run.held(), stamps.get(run.path) or run.stamp, place)
+            for place, (key, run) in enumerate(zip(keys, runs, strict=True))
+        ]
         now = time.monotonic()
         self._seen = {entry.key: (now, entry) for entry in entries}
         return Listing(tuple(entries), tuple(problems))
-
-    def _entry(self, key: str, run: Run, place: int) -> Entry:
-        """A run just opened; what is known of its files stays if they are the same."""
-        stamp = run.stamp
-        seen = self._seen.get(key)
-        return Entry(key, seen[1].run if seen is not None and seen[1].stamp == stamp else run.held(), stamp, place)
 
     def _look(self, key: str) -> Entry:
         seen = self._seen.get(key)
