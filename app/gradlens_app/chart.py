@@ -30,7 +30,7 @@ _LEGEND = {
 }
 
 
-_MARGIN = {"l": 66, "r": 24, "t": 20, "b": 46}
+_MARGIN = {"l": 56, "r": 24, "t": 20, "b": 46}
 """Room for ticks and titles: Plotly draws a second time where it finds too little."""
 
 
@@ -55,6 +55,10 @@ def picture(chart: Chart, figure: Figure, theme: str, view: View) -> dict[str, A
         view: gives the zoom.
     """
     panel = figure.panels[0]
+    sentences = [mark.text for mark in panel.marks if isinstance(mark, Text)]
+    if len(sentences) == len(panel.marks):  # the browser breaks lines where the card ends, Plotly does not
+        said = " ".join(text[:1].upper() + text[1:] for text in sentences)
+        return {"data": [], "layout": {"meta": {"sentence": said}}}
     lines = sum(isinstance(mark, Line) and not mark.faint for mark in panel.marks)
     if chart.curves and view.window is not None:
         panel = replace(panel, x=replace(panel.x, limits=view.window))

@@ -46,18 +46,18 @@ class Visit:
 
     def wait_for_panels(self, count: int) -> None:
         self.wait_for_first_panels(count)
-        # A drag must not begin while fonts, margins or a second drawing still move the axes.
+        # A drag must not begin while fonts or tiles still move the axes.
         still, last = 0, None
-        while still < 5:
-            self.page.wait_for_timeout(100)
+        while still < 3:
+            self.page.wait_for_timeout(50)
             box = self.page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
             still, last = (still + 1 if box == last else 0), box
 
     def wait_for_first_panels(self, count: int) -> None:
         """Wait until each panel shows something, be it of a run that grows."""
         self.page.wait_for_function(
-            "count => { const plots = [...document.querySelectorAll('.plot .js-plotly-plot')];"
-            "return plots.length === count && plots.every(plot => plot.querySelector('.trace, .annotation')); }",
+            "count => { const plots = [...document.querySelectorAll('.plot')];"
+            "return plots.length === count && plots.every(plot => plot.querySelector('.trace, .sentence')); }",
             arg=count,
         )
 
@@ -161,7 +161,7 @@ def test_two_runs_are_chosen_and_their_four_panels_drawn(visit: Callable[[Path],
     seen = visit(read_pair)
     seen.open("/")
     page = seen.page
-    page.get_by_role("gridcell", name="plain", exact=True).wait_for()
+    page.get_by_text("Losses are means").wait_for()
     boxes = page.locator(".ag-pinned-left-cols-container .ag-checkbox-input")
     for index in range(2):
         boxes.nth(index).check()
@@ -377,8 +377,9 @@ def test_a_run_grows_on_the_page_while_it_is_written(
     seen.drag(0, 0.2, 0.6)
     seen.wait_for("() => location.search.includes('zoom=')")
     zoomed = seen.range_of(0)
-    add_steps(writer, 300, 350)
-    page.wait_for_timeout(1500)
+    with page.expect_response(lambda answer: "/drawing/dynamics/" in answer.url):
+        add_steps(writer, 300, 350)
+    page.wait_for_timeout(300)
     assert seen.range_of(0) == pytest.approx(zoomed, abs=1)  # a refresh never moves what the reader looks at
     monkeypatch.setattr("gradlens.store.writer.MOST_ROWS", 16)
     lose_steps(writer, disk, 350, 500)

@@ -48,7 +48,8 @@
         subtitle.title = measured;
         card.querySelector(".foot").textContent = foot;
         for (const button of card.querySelectorAll(".flip")) {
-            button.setAttribute("aria-pressed", layout[button.dataset.flip + "axis"].type === "log" ? "true" : "false");
+            const axis = layout[button.dataset.flip + "axis"];
+            button.setAttribute("aria-pressed", axis && axis.type === "log" ? "true" : "false");
         }
         showNumbers(card);
     }

@@ -122,7 +122,9 @@
     async function draw(card) {
         const chart = card._chart;
         if (!card.isConnected || !chart.data) { return; }
-        const place = card.querySelector(".plot");
+        const place = card.querySelector(".plot"), { sentence } = chart.layout.meta;
+        if (place.querySelector(".sentence") || sentence) { clear(place, sentence); }
+        if (sentence) { return; }
         const isNew = !graphOf(card);
         if (isNew) {
             const made = document.createElement("div");
@@ -141,6 +143,20 @@
         }
         ours.placeHandle(graph);
         ours.pointAgain(graph);
+    }
+
+    // A sentence in the place of a chart, or room for a chart in that of a sentence.
+    function clear(place, sentence) {
+        const graph = place.querySelector(".graph");
+        if (graph) { window.Plotly.purge(graph); }
+        place.replaceChildren();
+        if (sentence) {
+            const said = document.createElement("p");
+            said.className = "sentence";
+            said.textContent = sentence;
+            place.append(said);
+            place.classList.remove("waiting");
+        }
     }
 
     const sizes = new ResizeObserver((entries) => {

@@ -198,7 +198,7 @@ def _connect_rows(app: Dash, data: Data) -> None:
             view.given.get("find", ""),
             list(view.words("columns")) if "columns" in view.given else no_update,
             view.baseline or None,
-            {"ids": list(view.keys or ())},
+            {"ids": list(view.keys)} if view.keys else no_update,  # who was quick to choose keeps the choice
             sorting(view) or no_update,
             chosen or no_update,
         )
