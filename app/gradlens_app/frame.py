@@ -51,50 +51,56 @@ def _connect_look(app: Dash, data: Data, pages: Mapping[str, Page]) -> None:
         prevent_initial_call=True,  # a page comes with what it shows
     )
     def look_again(
-        search: str | None,
-        _cursor: str | None,
-        path: str | None,
-        view: dict[str, Any] | None,
-        names: list[str] | None,
-        told: dict[str, str],
-        many: bool,
-        offered: list[object],
-        choices: list[dict[str, str]],
-        sliders: list[dict[str, str]],
+        search: str | None, _cursor: str | None, path: str | None, view: dict[str, Any] | None, *known: Any
     ) -> tuple[object, ...]:
         page = pages.get(bare(app, path))
-        if page is None or page.answer is None or (view or {}).get("path") != path:
+        if page is None or page.answer is None or view is None or view.get("path") != path:
             raise PreventUpdate  # the controls are still those of the page that the reader leaves
-        found = look(page, data, search or "")
-        wanted = view_of(found, search, path)
-        if view == wanted:
-            raise PreventUpdate
-        state = controls_of(page, data, found)
-        are_many = len(found.entries) > MOST_PILLS
-        charted = [chart.name for chart in found.answer.charts]
+        return _anew(page, data, search or "", view, *known)
 
-        same_head = view["head"] == wanted["head"] if view else False
 
-        def moved(place: dict[str, str]) -> Any:
-            name = place["name"]
-            return no_update if state.told[name] == told.get(name) else state.values[name]
+def _anew(
+    page: Page,
+    data: Data,
+    search: str,
+    view: dict[str, Any],
+    names: list[str] | None,
+    told: dict[str, str],
+    many: bool,
+    offered: list[object],
+    choices: list[dict[str, str]],
+    sliders: list[dict[str, str]],
+) -> tuple[object, ...]:
+    """What differs from what the page shows, for each output; the page's head, charts and controls."""
+    found = look(page, data, search)
+    wanted = view_of(found, search, view["path"])
+    if view == wanted:
+        raise PreventUpdate
+    state = controls_of(page, data, found)
+    same_head = view["head"] == wanted["head"]
+    are_many = len(found.entries) > MOST_PILLS
+    charted = [chart.name for chart in found.answer.charts]
 
-        return (
-            no_update if same_head else legend_of(found.entries),
-            no_update if same_head else notes_of(found),
-            no_update if charted == names else [charts.card(chart) for chart in found.answer.charts],
-            charted,
-            state.told,
-            are_many,
-            picker_of(page, found, state) if are_many or many else no_update,
-            [
-                no_update if state.options[place["name"]] == known else state.options[place["name"]]
-                for place, known in zip(choices, offered, strict=True)
-            ],
-            [moved(place) for place in choices],
-            [moved(place) for place in sliders],
-            wanted,
-        )
+    def moved(place: dict[str, str]) -> Any:
+        name = place["name"]
+        return no_update if state.told[name] == told.get(name) else state.values[name]
+
+    def offers(place: dict[str, str], known: object) -> Any:
+        return no_update if state.options[place["name"]] == known else state.options[place["name"]]
+
+    return (
+        no_update if same_head else legend_of(found.entries),
+        no_update if same_head else notes_of(found),
+        no_update if charted == names else [charts.card(chart) for chart in found.answer.charts],
+        charted,
+        state.told,
+        are_many,
+        picker_of(page, found, state) if are_many or many else no_update,
+        [offers(place, known) for place, known in zip(choices, offered, strict=True)],
+        [moved(place) for place in choices],
+        [moved(place) for place in sliders],
+        wanted,
+    )
 
 
 def _connect_words(app: Dash, data: Data, pages: Mapping[str, Page]) -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
 import waitress
 
+from gradlens.store import open_runs
 from gradlens_app import create_app
 
 from .asking import keys_of
@@ -249,6 +251,26 @@ def test_the_pointer_of_one_chart_is_that_of_all(visit: Callable[[Path], Visit],
     assert seen.page.locator(".plot").nth(1).locator(".hoverlayer .legend, .hoverlayer .hovertext").count() > 0
 
 
+def test_the_pointer_names_the_curve_that_it_is_on_among_many(visit: Callable[[Path], Visit], tmp_path: Path) -> None:
+    for number in range(9):
+        write_run(tmp_path, f"run {number}", seed=number, probes=False, lr=number)
+    seen = visit(tmp_path)
+    seen.open("/dynamics?series=loss&smooth=0&runs=" + ",".join(keys_of(tmp_path)))
+    seen.wait_for_panels(1)
+    plot = seen.page.locator(".js-plotly-plot")
+    box = plot.locator(".nsewdrag").bounding_box()
+    for share in (0.4, 0.5):
+        seen.page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2)
+    said = plot.locator(".tip").inner_text()
+    name, value = re.fullmatch(r"(run [0-8]): ([0-9.]+)", said).groups()  # type: ignore[union-attr]
+    assert plot.locator(".hoverlayer > *").count() == 0  # in the place of Plotly's own
+    number = int(name.split()[1])
+    losses = next(run for run in open_runs(tmp_path) if run.name == f"run {number}").series("loss")[1]
+    assert np.isclose(losses, float(value), rtol=1e-3).any()
+    seen.page.mouse.move(5, 5)
+    plot.locator(".tip").wait_for(state="detached")
+
+
 def test_the_table_keeps_its_state_in_the_address(visit: Callable[[Path], Visit], read_pair: Path) -> None:
     seen = visit(read_pair)
     plain, clipped = keys_of(read_pair)
@@ -328,6 +350,9 @@ def test_the_theme_is_remembered_and_a_narrow_page_folds(visit: Callable[[Path],
     seen.wait_for("() => document.querySelector('.rail').getBoundingClientRect().height < 80")
     boxes = [page.locator(".card").nth(index).bounding_box() for index in range(2)]
     assert boxes[1]["y"] > boxes[0]["y"] + boxes[0]["height"]
+    seen.wait_for("() => document.documentElement.scrollWidth <= 390")
+    page.get_by_role("link", name="Runs", exact=True).click()
+    page.locator(".table").wait_for()
     seen.wait_for("() => document.documentElement.scrollWidth <= 390")
 
 
