@@ -33,8 +33,9 @@
         }
     }
 
-    new MutationObserver(askForAll).observe(
-        document.documentElement, { childList: true, subtree: true, attributes: true, attributeFilter: ["data-name"] });
+    new MutationObserver((changes) => {
+        if (changes.some(({ target }) => !target.closest(".graph"))) { askForAll(); }  // Plotly changes much within
+    }).observe(document.documentElement, { childList: true, subtree: true, attributes: true, attributeFilter: ["data-name"] });
 
     function chartOf(card) {
         if (!card._chart || card._chart.name !== card.dataset.name) {
