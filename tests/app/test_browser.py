@@ -440,14 +440,16 @@ def test_a_refresh_draws_only_what_is_new(
     page.get_by_role("button", name="Show all").click()
     seen.wait_for(FOOT, [0, "550 of 550 points"])
     box = page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
-    page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] / 2)
-    label = page.locator(".plot").first.locator(".hoverlayer .legend, .hoverlayer .hovertext").first
-    label.wait_for()
+    page.mouse.move(box["x"] + box["width"] * 0.45, box["y"] + box["height"] / 2)
+    told = "name => document.querySelector('.plot .hoverlayer').textContent.includes(name)"
+    seen.wait_for(told, "still")
+    assert not page.evaluate(told, "under way")  # it has not come so far
     page.evaluate("() => { window.drawn = 0; }")
     news = grow(150, 200).json()
     assert (news["base"] is None, list(news["traces"])) == (False, ["1"])  # the run under way
     seen.wait_for("() => window.drawn > 0")
-    label.wait_for()  # the pointer rests, and so does what it says
+    seen.wait_for(told, "under way")  # the pointer rests, and says what is there now
+    assert page.evaluate(told, "still")
     writer.close("finished")
 
 

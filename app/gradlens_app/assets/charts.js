@@ -133,7 +133,7 @@
             place.append(made);
         }
         const graph = graphOf(card);
-        // Plotly writes into the layout that it is given.
+        // Plotly writes into the layout that it is given; it asks again what is under a resting pointer.
         await window.Plotly.react(graph, chart.data.slice(), structuredClone(chart.layout), CONFIG);
         if (!graph.isConnected) { return; }
         place.classList.remove("waiting");
@@ -143,7 +143,6 @@
             sizes.observe(graph);
         }
         ours.placeHandle(graph);
-        ours.pointAgain(graph);
     }
 
     // A sentence in the place of a chart, or room for a chart in that of a sentence.

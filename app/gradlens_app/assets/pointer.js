@@ -7,8 +7,6 @@
     let leading = null;
 
     function follow(plot) {
-        plot.addEventListener("pointermove", (event) => { plot._at = { clientX: event.clientX, clientY: event.clientY }; });
-        plot.addEventListener("pointerleave", () => { plot._at = null; });
         plot.on("plotly_hover", (event) => {
             if (leading) { return; }
             tell(plot, event);
@@ -64,11 +62,5 @@
         tip.style.cssText = `top:${y}px;` + (isLeft ? `right:${plot.clientWidth - x + 10}px` : `left:${x + 10}px`);
     }
 
-    // A chart that was drawn anew under a resting pointer.
-    function pointAgain(plot) {
-        const drag = plot._at && plot.querySelector(".nsewdrag");
-        if (drag) { drag.dispatchEvent(new MouseEvent("mousemove", { bubbles: true, ...plot._at })); }
-    }
-
-    Object.assign(ours, { follow, pointAgain });
+    Object.assign(ours, { follow });
 })();
