@@ -174,7 +174,7 @@ def test_two_runs_are_chosen_and_their_four_panels_drawn(visit: Callable[[Path],
     page.locator(".tile-value").nth(3).wait_for()
     shown = page.locator(".tile-value").nth(3).inner_text().replace("\xa0", " ")
     assert re.fullmatch(r"0 % → \d\d\.\d %", shown)
-    assert "Training dynamics." in page.locator("#caption").inner_text()
+    assert "Pearson's r between the logs" in page.locator("#caption").inner_text()
     with page.expect_download() as download:
         page.get_by_role("link", name="Step size as CSV").click()
     assert Path(download.value.path()).read_text().startswith("panel,mark,label,x")
