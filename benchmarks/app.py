@@ -29,19 +29,23 @@ RUNS = 100
 SERIES = ("loss", "grad_norm", "update_norm", "accuracy", "perplexity", "overhead_ms")
 UNSEEN = ("param_norm", "lr", "samples")
 CLIENTS, EVERY, SECONDS = 32, 2.0, 60.0
+FEW_STEPS = 2_000  # as many as TensorBoard is asked to draw
 _REPORT = report.Report(report.RESULTS / "app", "What the dashboard takes", "make bench-app", ("TensorBoard",))
 _SERVE = """
 import sys
 from gradlens_app import serve
 serve(sys.argv[1], port=0, open_browser=False, announce=lambda address: print(address, flush=True))
 """
-_DRAWN = """count => { const plots = [...document.querySelectorAll('.plot .js-plotly-plot')];
-return plots.length === count && plots.every(plot => plot.querySelector('.trace')); }"""
+_DRAWN = """([count, all]) => { const cards = [...document.querySelectorAll('.card')];
+return cards.length === count && cards.every(card => card.querySelector('.trace')
+    || (!all && card.getBoundingClientRect().top >= window.innerHeight)); }"""
 _NOTES = (
     f"{RUNS} runs of {app_runs.STEPS:,} steps, {app_runs.DISTINCT} that differ and links to their files, compacted; "
     "the files are in the page cache.",
     "First paint: from the navigation until every one of the six charts has drawn its curves, in headless Chromium on "
-    "the same two cores as the server. First of a server: nothing is kept yet. Again: the page is reloaded.",
+    "the same two cores as the server. First of a server: nothing is kept yet. Again: the page is reloaded. In view: "
+    "until those that a window of 1,440 x 1,000 pixels shows are drawn; the others follow.",
+    f"One chart of short runs: the same page over {RUNS} runs of {FEW_STEPS:,} steps, what TensorBoard is given too.",
     "Callback: one request after another, from its sending to its last byte. Cold: a series that nobody has asked for. "
     "Redrawn: its curves are kept, the figure is drawn anew (another theme). Repeated: the same request.",
     "Zoom: to 2 % of the steps that nobody has asked for, so that every curve is aggregated anew; of two runs, from "
@@ -59,10 +63,8 @@ def main():
         say(f"writing {RUNS} runs of {app_runs.STEPS:,} steps")
         app_runs.build(root, RUNS)
         rows = measure(root)
-        found, notes = tensorboard_row(Path(folder))
-    for row in rows:
-        if row.what.startswith("first paint, first"):
-            row.values["TensorBoard"] = found
+        found, notes = tensorboard_row(Path(folder), RUNS, FEW_STEPS)
+        rows.insert(3, short_row(Path(folder) / "short", found))
     known = machine.facts(Dash=dash.__version__, Plotly=plotly.__version__)
     known["other work on the machine meanwhile"] = others.text()
     report.write(_REPORT, rows, known, [*_NOTES, *notes])
@@ -76,11 +78,22 @@ def measure(root):
     keys = [entry.key for entry in Data([root]).listing().entries]
     with served(root) as (address, process):
         say("painting")
-        paints, requests = painted(address, keys)
+        paints, seen, asked = painted(address, keys, SERIES)
         say("asking")
-        rows = paint_rows(paints) + callback_rows(address, requests["loss"])
+        rows = paint_rows(paints, seen) + callback_rows(address, keys)
         say(f"{CLIENTS} clients for {SECONDS:g} s")
-        return rows + load_rows(address, requests["poll"], process.pid)
+        return rows + load_rows(address, asked["poll"], process.pid)
+
+
+def short_row(root, tensorboard):
+    """One chart of short runs, drawn by gradlens, and TensorBoard's time to have its points."""
+    root.mkdir()
+    app_runs.build(root, RUNS, steps=FEW_STEPS)
+    keys = [entry.key for entry in Data([root]).listing().entries]
+    with served(root) as (address, _):
+        paints, _, _ = painted(address, keys, ("loss",))
+    values = {report.OWN: paints[1:], "TensorBoard": tensorboard}
+    return report.Row("first paint, one chart of short runs, again (s)", values)
 
 
 @contextmanager
@@ -95,58 +108,55 @@ def served(root):
         process.stdout.close()
 
 
-def painted(address, keys):
-    """Seconds until six charts are drawn, first and again, and the requests that the page sent."""
-    requests, paints = {}, []
-    path = f"{address}/dynamics?series={','.join(SERIES)}&runs={','.join(keys)}"
+def painted(address, keys, series):
+    """Seconds until all charts are drawn, and those in view, first and again; and what the page asks every 2 s."""
+    asked, paints, seen = {}, [], []
+    path = f"{address}/dynamics?series={','.join(series)}&runs={','.join(keys)}"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         context = browser.new_context(viewport={"width": 1440, "height": 1000}, color_scheme="light")
         page = context.new_page()
         page.goto(f"{address}/dynamics?runs=")  # scripts are compiled, as for anyone who has been here before
         page.wait_for_timeout(4000)
-        page.on("request", lambda sent: _note(requests, sent))
+        page.on("request", lambda sent: _note(asked, sent))
         for _ in range(4):
             begin = time.perf_counter()
             page.goto(path, wait_until="commit")
-            page.wait_for_function(_DRAWN, arg=len(SERIES), polling=20, timeout=120_000)
-            paints.append(time.perf_counter() - begin)
+            for times, every in ((seen, False), (paints, True)):
+                page.wait_for_function(_DRAWN, arg=[len(series), every], polling=20, timeout=120_000)
+                times.append(time.perf_counter() - begin)
             page.wait_for_timeout(4000)
         browser.close()
-    return paints, requests
+    return paints, seen, asked
 
 
-def _note(requests, sent):
-    if "_dash-update-component" not in sent.url:
-        return
-    body = json.loads(sent.post_data)
-    if "panel" in body["output"]:
-        requests[json.loads(json.dumps(body["outputs"]))[0]["id"]["name"]] = body
-    elif body["output"].startswith("..cursor.data"):
-        requests["poll"] = body
+def _note(asked, sent):
+    if "_dash-update-component" in sent.url and json.loads(sent.post_data)["output"].startswith("..cursor.data"):
+        asked["poll"] = json.loads(sent.post_data)
 
 
-def paint_rows(paints):
+def paint_rows(paints, seen):
     """First paint."""
     return [
         report.Row("first paint, first of a server (s)", {report.OWN: paints[:1]}, most=1.0),
         report.Row("first paint, again (s)", {report.OWN: paints[1:]}, most=1.0),
+        report.Row("charts in view, again (s)", {report.OWN: seen[1:]}, most=1.0),
     ]
 
 
-def callback_rows(address, loss):
+def callback_rows(address, keys):
     """One chart of all runs."""
     cold, again, redrawn, sizes, zoomed, few = [], [], [], [], [], []
     for name in UNSEEN:
-        body = _asking(loss, name)
-        cold.append(_ask(address, body)[0])
-        again += [_ask(address, body)[0] for _ in range(5)]
-        redrawn.append(_ask(address, _asking(loss, name, theme="dark"))[0])
-        sizes.append(_ask(address, body)[1] / 1e6)
+        path = _drawing(address, name, keys)
+        cold.append(_ask(path)[0])
+        again += [_ask(path)[0] for _ in range(5)]
+        redrawn.append(_ask(_drawing(address, name, keys, theme="dark"))[0])
+        sizes.append(_ask(path)[1] / 1e6)
         for start in (0.2, 0.6):
             ends = f"{start * app_runs.STEPS:.0f}..{(start + 0.02) * app_runs.STEPS:.0f}"
-            zoomed.append(_ask(address, _asking(loss, name, zoom=ends))[0])
-            few.append(_ask(address, _asking(loss, name, zoom=ends, runs=2))[0])
+            zoomed.append(_ask(_drawing(address, name, keys, zoom=ends))[0])
+            few.append(_ask(_drawing(address, name, keys[:2], zoom=ends))[0])
     return [
         report.Row("callback, cold (ms)", {report.OWN: cold}, most=150),
         report.Row("callback, redrawn (ms)", {report.OWN: redrawn}),
@@ -157,25 +167,16 @@ def callback_rows(address, loss):
     ]
 
 
-def _asking(loss, name, zoom="", runs=RUNS, theme="light"):
-    """The request of another series' chart."""
-    body = json.loads(json.dumps(loss).replace('"name": "loss"', f'"name": "{name.replace("_", "-")}"'))
-    for given in body["inputs"]:
-        if given["id"] == "view":
-            keys = given["value"]["search"].partition("runs=")[2].split(",")[:runs]
-            given["value"]["search"] = f"?series={name}&zoom={zoom}&runs={','.join(keys)}"
-        if given["id"] == "theme":
-            given["value"] = theme
-    return body
+def _drawing(address, name, keys, zoom="", theme="light"):
+    """Where the browser asks for a series' chart."""
+    fields = f"series={name}&zoom={zoom}&theme={theme}&runs={','.join(keys)}"
+    return f"{address}/drawing/dynamics/{name.replace('_', '-')}?{fields}"
 
 
-def _ask(address, body):
+def _ask(path, body=None):
     """Milliseconds, and bytes on the way."""
-    request = urllib.request.Request(
-        f"{address}/_dash-update-component",
-        data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json", "Accept-Encoding": "gzip"},
-    )
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(path, data, {"Content-Type": "application/json", "Accept-Encoding": "gzip"})
     begin = time.perf_counter()
     with urllib.request.urlopen(request, timeout=60) as answer:
         data = answer.read()
@@ -200,7 +201,7 @@ def load_rows(address, poll, pid):
             body["inputs"][0]["value"] = count
             begin = time.monotonic()
             try:
-                taken.append(_ask(address, body)[0])
+                taken.append(_ask(f"{address}/_dash-update-component", body)[0])
             except (OSError, urllib.error.HTTPError) as error:
                 failed.append(str(error))
             time.sleep(max(0.0, EVERY - (time.monotonic() - begin)))

@@ -5,27 +5,37 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
+import plotly
 from dash import Dash, Input, Output, State
+from dash.fingerprint import build_fingerprint
 from flask import Response
 from werkzeug.exceptions import HTTPException
 
 from gradlens_app import frame, layout
 from gradlens_app.body import body
 from gradlens_app.data import Data
+from gradlens_app.drawings import add_drawings
 from gradlens_app.exports import add_exports
 from gradlens_app.page import Page
 from gradlens_app.pages import PAGES
 from gradlens_app.responses import keep_responses
-from gradlens_app.security import MAX_BODY, Gate, content_policy, prefixed
+from gradlens_app.security import MAX_BODY, Gate, content_policy, prefixed, script_hash
+from gradlens_app.warming import warm_pages
 
 logger = logging.getLogger(__name__)
 
 _INDEX = """<!DOCTYPE html>
 <html lang="en">
-<head>{%metas%}<title>{%title%}</title><link rel="icon" type="image/svg+xml" href="PREFIXassets/mark.svg">{%css%}</head>
+<head><script>NATIVES</script>{%metas%}<title>{%title%}</title>
+<link rel="icon" type="image/svg+xml" href="PREFIXassets/mark.svg">{%css%}
+<script defer src="PREFIXPLOTLY"></script></head>
 <body>{%app_entry%}<footer>{%config%}{%scripts%}{%renderer%}</footer></body>
 </html>"""
+
+_NATIVES = "window.gradlens = { parseInt, parseFloat, trim: String.prototype.trim };"
+"""Dash's polyfills replace these by slow ones, which assets/charts.js takes back: Plotly calls them all the time."""
 
 
 def create_app(
@@ -54,7 +64,7 @@ def create_app(
         "gradlens_app",
         title="gradlens",
         update_title=None,  # type: ignore[arg-type]  # Dash documents None for a steady title
-        index_string=_INDEX.replace("PREFIX", prefix),
+        index_string=_INDEX.replace("NATIVES", _NATIVES).replace("PREFIX", prefix).replace("PLOTLY", _plotly()),
         url_base_pathname=prefix,
         serve_locally=True,
         use_pages=False,
@@ -72,13 +82,30 @@ def create_app(
         if page.connect is not None:
             page.connect(app, data)
     add_exports(app.server, data, pages, prefix)
-    keep_responses(app.server, data)
+    add_drawings(app.server, data, pages, prefix)
+    keep_responses(app.server, data, prefix)
+    warm_pages(app.server, data, pages, prefix)
     _add_error_pages(app)
     app.server.config["MAX_CONTENT_LENGTH"] = MAX_BODY  # also for a body that announced no length
     app.server.wsgi_app = Gate(
-        app.server.wsgi_app, content_policy(app.csp_hashes()), token=token, hosts=hosts, prefix=prefix
+        app.server.wsgi_app,
+        content_policy((*app.csp_hashes(), script_hash(_NATIVES))),
+        token=token,
+        hosts=hosts,
+        prefix=prefix,
     )
     return app
+
+
+def _plotly() -> str:
+    """Where Dash serves Plotly: under a name that changes with it, so that a browser keeps it for good.
+
+    It runs once the renderer has asked for the layout, and is there before the first chart.
+    """
+    path = "package_data/plotly.min.js"
+    package = Path(plotly.__file__).parent
+    changed = int((package / path).stat().st_mtime)
+    return f"_dash-component-suites/plotly/{build_fingerprint(path, plotly.__version__, changed)}"
 
 
 def _add_pages(app: Dash, data: Data, pages: Mapping[str, Page], prefix: str) -> None:

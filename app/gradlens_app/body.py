@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from gradlens_app.looking import Shown, cursor_of, look
 from gradlens_app.names import accessible_name, colours, labels, options, swatch
 from gradlens_app.page import Page
 
-AGAIN_MS = 200
+AGAIN_MS = 400
 MOST_PILLS = 12
 
 
@@ -27,7 +28,7 @@ def body(page: Page, data: Data, path: str, search: str) -> html.Div:
     bars, drags = ([c for c in page.controls if getattr(c, "drag", False) is drag] for drag in (False, True))
     return html.Div(
         [
-            dcc.Store(id="view", data={"search": search, "path": path, "cursor": cursor_of(found.entries)}),
+            dcc.Store(id="view", data=view_of(found, search, path)),
             dcc.Store(id="names", data=[chart.name for chart in found.answer.charts]),
             dcc.Store(id="told", data=state.told),
             dcc.Store(id="many", data=len(found.entries) > MOST_PILLS),
@@ -67,6 +68,18 @@ def body(page: Page, data: Data, path: str, search: str) -> html.Div:
             html.P("", id="caption", className="caption"),
         ]
     )
+
+
+def view_of(found: Shown, search: str | None, path: str | None) -> dict[str, str | None]:
+    """What a page shows, as the browser keeps it: another cursor once a run changes, another head with its legend."""
+    runs = [entry.run for entry in found.entries]
+    head = repr((labels(runs), colours(found.entries), [run.run_id for run in runs], found.answer.notes))
+    return {
+        "search": search or "",
+        "path": path,
+        "cursor": cursor_of(found.entries),
+        "head": hashlib.sha256(head.encode("utf-8", "backslashreplace")).hexdigest()[:16],
+    }
 
 
 def picker_of(page: Page, found: Shown, state: Controls) -> Any:

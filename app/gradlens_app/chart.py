@@ -6,25 +6,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from dash import dcc, html
+from dash import html
 
-from gradlens.figures.figure import Figure, Line
-from gradlens.figures.joining import join_faint
+from gradlens.figures.figure import Figure, Line, Panel, Rule, Text
+from gradlens.figures.joining import Joined, join_curves, join_faint
 from gradlens.figures.plotly_renderer import render
-from gradlens.figures.table import Table
-from gradlens_app.names import accessible_name
 from gradlens_app.page import Chart
 from gradlens_app.view import View
 
 FORMS = {"csv": "text/csv; charset=utf-8", "pdf": "application/pdf", "svg": "image/svg+xml", "png": "image/png"}
-CONFIG: Any = {
-    "displayModeBar": False,
-    "displaylogo": False,
-    "doubleClick": "autosize",
-    "responsive": True,
-    "showTips": False,
-    "scrollZoom": False,
-}
 FEW_LINES = 8
 """So many curves are named together at the pointer; of more, the nearest one."""
 _CLEAR = "rgba(0,0,0,0)"
@@ -38,60 +28,21 @@ _LEGEND = {
     "itemclick": False,
     "itemdoubleclick": False,
 }
-_NOTHING = {
-    "data": [],
-    "layout": {
-        "xaxis": {"visible": False},
-        "yaxis": {"visible": False},
-        "paper_bgcolor": _CLEAR,
-        "plot_bgcolor": _CLEAR,
-    },
-}
 
 
-def part(kind: str, name: str) -> dict[str, str]:
-    """The id of a part of a chart."""
-    return {"type": kind, "name": name}
+_MARGIN = {"l": 56, "r": 24, "t": 20, "b": 46}
+"""Room for ticks and titles: Plotly draws a second time where it finds too little."""
 
 
 def card(chart: Chart) -> html.Section:
-    """The place of a chart; its drawing, head and foot follow."""
-    name = chart.name
-    return html.Section(
-        className="card",
-        children=[
-            html.Div(
-                [html.H2(chart.title, id=part("title", name)), html.Div(_tools(chart), className="tools")],
-                className="card-head",
-            ),
-            html.P("\u00a0", id=part("measured", name), className="card-subtitle"),
-            html.Div(
-                dcc.Graph(id=part("panel", name), figure=_NOTHING, config=CONFIG, style={"height": "100%"}),
-                id=part("plot", name),
-                className="plot waiting",
-                tabIndex=0 if chart.curves else -1,
-                role="group",
-                **accessible_name(
-                    f"{chart.title}, chart; its numbers are in the table below",
-                    data_curves="yes" if chart.curves else "no",
-                ),
-            ),
-            html.P("", id=part("foot", name), className="foot"),
-            dcc.Store(id=part("asked", name)),
-            html.Details(
-                [
-                    html.Summary(
-                        "Numbers",
-                        id=part("open", name),
-                        n_clicks=0,
-                        **accessible_name(f"{chart.title}: numbers as a table"),
-                    ),
-                    html.Div(id=part("table", name), className="numbers"),
-                ],
-                className="behind",
-            ),
-        ],
-    )
+    """The place of a chart, which the browser fills: see ``assets/cards.js`` and ``assets/charts.js``."""
+    said: dict[str, Any] = {
+        "data-name": chart.name,
+        "data-title": chart.title,
+        "data-flips": "xy" if chart.log is not None else "",
+        "data-curves": "yes" if chart.curves else "no",
+    }
+    return html.Section(className="card", **said)
 
 
 def picture(chart: Chart, figure: Figure, theme: str, view: View) -> dict[str, Any]:
@@ -104,25 +55,42 @@ def picture(chart: Chart, figure: Figure, theme: str, view: View) -> dict[str, A
         view: gives the zoom.
     """
     panel = figure.panels[0]
+    sentences = [mark.text for mark in panel.marks if isinstance(mark, Text)]
+    if len(sentences) == len(panel.marks):  # the browser breaks lines where the card ends, Plotly does not
+        said = " ".join(text[:1].upper() + text[1:] for text in sentences)
+        return {"data": [], "layout": {"meta": {"sentence": said}}}
     lines = sum(isinstance(mark, Line) and not mark.faint for mark in panel.marks)
     if chart.curves and view.window is not None:
         panel = replace(panel, x=replace(panel.x, limits=view.window))
-    if lines > FEW_LINES:  # a browser takes long over many dashed lines, and nobody tells them apart by that
-        panel = replace(panel, marks=tuple(replace(m, dashed=False) if isinstance(m, Line) else m for m in panel.marks))
-    drawn = render(replace(figure, panels=(join_faint(panel),), columns=1), theme)
+    # A browser takes long over many lines, and nobody tells as many apart by dashes.
+    panel, curves = join_curves(panel) if lines > FEW_LINES else (join_faint(panel), ())
+    drawn = render(replace(figure, panels=(panel,), columns=1), theme)
     layout = drawn["layout"]
     # A card has its own ground; which colour is which run stands in the page's head.
+    layout["margin"] = _MARGIN
     layout |= {"paper_bgcolor": _CLEAR, "plot_bgcolor": _CLEAR, "showlegend": chart.legend, "legend": _LEGEND}
+    for axis in (layout["xaxis"], layout["yaxis"]):
+        axis["ticklabeloverflow"] = "allow"  # else Plotly measures every label, and the browser lays out each time
     layout["yaxis"]["fixedrange"] = True
     if chart.curves:
         layout["hovermode"] = "x unified" if lines <= FEW_LINES else "closest"
     else:
         layout["xaxis"]["fixedrange"] = True
         layout |= {"hovermode": "closest", "dragmode": False}
-    layout["meta"] = _handle(chart, layout["shapes"])
+    layout["meta"] = _handle(chart, layout["shapes"]) | _named(panel, curves, drawn["data"])
     # What the reader did to the axes is kept until another window, clock or scale is asked for, by whatever chart.
     layout["uirevision"] = f"{view.window}{view.clock}{chart.scales(view)}"
     return drawn
+
+
+def _named(panel: Panel, curves: Sequence[Joined], traces: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Which curve a point of a joined trace is on; the page then names it, in the place of Plotly."""
+    found = []
+    for each in curves:
+        trace = sum(not isinstance(mark, (Rule, Text)) for mark in panel.marks[: each.place])
+        traces[trace]["hoverinfo"], traces[trace]["hovertemplate"] = "none", None
+        found.append({"trace": trace, "starts": each.starts, "names": each.labels})
+    return {"curves": found} if found else {}
 
 
 def _handle(chart: Chart, shapes: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -137,18 +105,6 @@ def _handle(chart: Chart, shapes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"handle": asdict(handle) | {"shape": lines[0]}} if handle is not None and lines else {}
 
 
-def table(found: Table) -> html.Table:
-    """Numbers of a panel, for those who do not see it."""
-    rows = [html.Tr([html.Th(row[0], scope="row"), *(html.Td(text) for text in row[1:])]) for row in found.rows]
-    return html.Table(
-        [
-            html.Caption(found.caption),
-            html.Thead(html.Tr([html.Th(text, scope="col") for text in found.head])),
-            html.Tbody(rows),
-        ]
-    )
-
-
 def legend(swatches: Sequence[tuple[str, str, str]], most: int = 10) -> list[Any]:
     """A swatch a run, as (classes, name, title)."""
     shown: list[Any] = [
@@ -157,30 +113,3 @@ def legend(swatches: Sequence[tuple[str, str, str]], most: int = 10) -> list[Any
     ]
     left = len(swatches) - most
     return [*shown, html.Span(f"and {left} more", className="quiet")] if left > 0 else shown
-
-
-def _tools(chart: Chart) -> list[Any]:
-    flips = [
-        html.Button(
-            f"log {axis}",
-            id=part("flip", f"{chart.name}:{axis}"),
-            type="button",
-            className="tool flip",
-            **accessible_name(f"{chart.title}: logarithmic {axis} axis", aria_pressed="true" if on else "false"),
-        )
-        for axis, on in (zip("xy", chart.log, strict=True) if chart.log is not None else ())
-    ]
-    saves = [
-        html.A(
-            form.upper(),
-            href="#",
-            className="tool save",
-            download="",
-            **accessible_name(f"{chart.title} as {form.upper()}", data_chart=chart.name, data_form=form),
-        )
-        for form in FORMS
-    ]
-    full = html.Button(
-        "⤢", type="button", className="tool full", title="Full screen", **accessible_name(f"{chart.title}: full screen")
-    )
-    return [*flips, *saves, full]

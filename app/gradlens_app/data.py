@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gradlens.store import Run, RunError, open_run, open_runs
-from gradlens_app.kept import Kept, touch
+from gradlens_app.kept import Kept, size_of, touch
 from gradlens_app.view import ViewError
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,10 @@ Stamp = tuple[tuple[str, int, int, int], ...]
 
 FRESH_SECONDS = 0.5
 """How old a look at the folder may be. Many readers at once then cost no more than one."""
+SHARE = 4
+"""How many times what a look at the folder took it is good for, at least: thousands of runs take long to look at."""
+MOST_BYTES = 256 << 20
+"""What kept answers may take in memory."""
 UNKNOWN = "This address names a run that is not in the folder, or no longer; choose from those below."
 
 
@@ -96,7 +100,8 @@ class Data:
         self._roots = tuple(dict.fromkeys(Path(root).resolve() for root in roots))
         self.name = ", ".join(root.name or "/" for root in self._roots)
         self._fresh = FRESH_SECONDS if fresh is None else fresh
-        self._answers = Kept()
+        self._listing_fresh = 0.0
+        self._answers = Kept(most_bytes=MOST_BYTES)
         self._lock = threading.Lock()
         self._paths: dict[str, tuple[Path, int]] = {}
         self._seen: dict[str, tuple[float, Entry]] = {}
@@ -107,8 +112,10 @@ class Data:
     def listing(self) -> Listing:
         """The runs that there are."""
         with self._lock:
-            if time.monotonic() - self._listed[0] >= self._fresh:
-                self._listed = time.monotonic(), self._search()
+            now = time.monotonic()
+            if now - self._listed[0] >= self._listing_fresh:
+                self._listed = now, self._search()
+                self._listing_fresh = max(self._fresh, SHARE * (time.monotonic() - now)) if self._fresh else 0.0
             listing = self._listed[1]
         touch("", self._identity(listing))
         return listing
@@ -197,7 +204,7 @@ class Data:
             return waiting.result()  # type: ignore[no-any-return]
         try:
             answer = compute()
-            self._answers.put(of, identity, answer)
+            self._answers.put(of, identity, answer, size_of(answer))
             mine.set_result(answer)
         except BaseException as error:
             mine.set_exception(error)
@@ -211,9 +218,20 @@ class Data:
     def _search(self) -> Listing:
         runs: list[Run] = []
         problems: list[str] = []
+        before = {entry.run.path: entry for _, entry in self._seen.values()}
+        stamps: dict[Path, Stamp] = {}
+
+        def known(path: Path) -> Run | None:
+            """A run whose files are what they were."""
+            entry = before.get(path)
+            if entry is None:
+                return None
+            stamps[path] = entry.run.stamp
+            return entry.run if stamps[path] == entry.stamp else None
+
         for root in self._roots:
             try:
-                found = open_runs(root)
+                found = open_runs(root, known)
             except RunError:
                 problems.append(f"The folder {root.name} is gone; restart gradlens where it is now.")
                 continue
@@ -223,7 +241,11 @@ class Data:
         runs.sort(key=lambda run: (run.created, run.run_id))
         keys = [self._key(run.path) for run in runs]
         self._paths = {key: (run.path, place) for place, (key, run) in enumerate(zip(keys, runs, strict=True))}
-        entries = [Entry(key, run, run.stamp, place) for place, (key, run) in enumerate(zip(keys, runs, strict=True))]
+        kept = {id(entry.run) for entry in before.values()}
+        entries = [
+            Entry(key, run if id(run) in kept else run.held(), stamps.get(run.path) or run.stamp, place)
+            for place, (key, run) in enumerate(zip(keys, runs, strict=True))
+        ]
         now = time.monotonic()
         self._seen = {entry.key: (now, entry) for entry in entries}
         return Listing(tuple(entries), tuple(problems))
@@ -240,7 +262,7 @@ class Data:
         try:
             known = seen[1] if seen is not None else None
             stamp = known.run.stamp if known is not None else ()
-            run = known.run if known is not None and known.stamp == stamp and stamp else open_run(path)
+            run = known.run if known is not None and known.stamp == stamp and stamp else open_run(path).held()
         except (RunError, OSError):
             raise ViewError(UNKNOWN) from None
         entry = Entry(key, run, stamp or run.stamp, place)

@@ -5,25 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dash import ALL, MATCH, ClientsideFunction, Dash, Input, Output, State, no_update
+from dash import ALL, Dash, Input, Output, State, no_update
 from dash.exceptions import PreventUpdate
 
-from gradlens.figures.table import table as table_of
+from gradlens_app import browser, layout
 from gradlens_app import chart as charts
-from gradlens_app import layout
-from gradlens_app.body import MOST_PILLS, controls_of, legend_of, notes_of, picker_of
+from gradlens_app.body import MOST_PILLS, controls_of, legend_of, notes_of, picker_of, view_of
 from gradlens_app.data import Data
-from gradlens_app.looking import cursor_of, drawn, look, words
-from gradlens_app.page import Chart, Page
-from gradlens_app.view import View, ViewError
+from gradlens_app.looking import cursor_of, look, words
+from gradlens_app.page import Page
+from gradlens_app.view import ViewError
 
 
 def connect(app: Dash, data: Data, pages: Mapping[str, Page]) -> None:
     """Add the callbacks."""
-    _connect_browser(app)
+    browser.connect(app)
     _connect_look(app, data, pages)
     _connect_words(app, data, pages)
-    _connect_charts(app, data, pages)
     _connect_poll(app, data)
 
 
@@ -53,48 +51,56 @@ def _connect_look(app: Dash, data: Data, pages: Mapping[str, Page]) -> None:
         prevent_initial_call=True,  # a page comes with what it shows
     )
     def look_again(
-        search: str | None,
-        _cursor: str | None,
-        path: str | None,
-        view: dict[str, Any] | None,
-        names: list[str] | None,
-        told: dict[str, str],
-        many: bool,
-        offered: list[object],
-        choices: list[dict[str, str]],
-        sliders: list[dict[str, str]],
+        search: str | None, _cursor: str | None, path: str | None, view: dict[str, Any] | None, *known: Any
     ) -> tuple[object, ...]:
         page = pages.get(bare(app, path))
-        if page is None or page.answer is None or (view or {}).get("path") != path:
+        if page is None or page.answer is None or view is None or view.get("path") != path:
             raise PreventUpdate  # the controls are still those of the page that the reader leaves
-        found = look(page, data, search or "")
-        wanted = {"search": search or "", "path": path, "cursor": cursor_of(found.entries)}
-        if view == wanted:
-            raise PreventUpdate
-        state = controls_of(page, data, found)
-        are_many = len(found.entries) > MOST_PILLS
-        charted = [chart.name for chart in found.answer.charts]
+        return _anew(page, data, search or "", view, *known)
 
-        def moved(place: dict[str, str]) -> Any:
-            name = place["name"]
-            return no_update if state.told[name] == told.get(name) else state.values[name]
 
-        return (
-            legend_of(found.entries),
-            notes_of(found),
-            no_update if charted == names else [charts.card(chart) for chart in found.answer.charts],
-            charted,
-            state.told,
-            are_many,
-            picker_of(page, found, state) if are_many or many else no_update,
-            [
-                no_update if state.options[place["name"]] == known else state.options[place["name"]]
-                for place, known in zip(choices, offered, strict=True)
-            ],
-            [moved(place) for place in choices],
-            [moved(place) for place in sliders],
-            wanted,
-        )
+def _anew(
+    page: Page,
+    data: Data,
+    search: str,
+    view: dict[str, Any],
+    names: list[str] | None,
+    told: dict[str, str],
+    many: bool,
+    offered: list[object],
+    choices: list[dict[str, str]],
+    sliders: list[dict[str, str]],
+) -> tuple[object, ...]:
+    """What differs from what the page shows, for each output; the page's head, charts and controls."""
+    found = look(page, data, search)
+    wanted = view_of(found, search, view["path"])
+    if view == wanted:
+        raise PreventUpdate
+    state = controls_of(page, data, found)
+    same_head = view["head"] == wanted["head"]
+    are_many = len(found.entries) > MOST_PILLS
+    charted = [chart.name for chart in found.answer.charts]
+
+    def moved(place: dict[str, str]) -> Any:
+        name = place["name"]
+        return no_update if state.told[name] == told.get(name) else state.values[name]
+
+    def offers(place: dict[str, str], known: object) -> Any:
+        return no_update if state.options[place["name"]] == known else state.options[place["name"]]
+
+    return (
+        no_update if same_head else legend_of(found.entries),
+        no_update if same_head else notes_of(found),
+        no_update if charted == names else [charts.card(chart) for chart in found.answer.charts],
+        charted,
+        state.told,
+        are_many,
+        picker_of(page, found, state) if are_many or many else no_update,
+        [offers(place, known) for place, known in zip(choices, offered, strict=True)],
+        [moved(place) for place in choices],
+        [moved(place) for place in sliders],
+        wanted,
+    )
 
 
 def _connect_words(app: Dash, data: Data, pages: Mapping[str, Page]) -> None:
@@ -106,67 +112,16 @@ def _connect_words(app: Dash, data: Data, pages: Mapping[str, Page]) -> None:
         Input("view", "data"),
         Input("again", "n_intervals"),
     )
-    def tell(view: dict[str, Any] | None, _n: int | None) -> Any:
+    def tell(view: dict[str, Any] | None, again: int | None) -> Any:
         page = pages.get(bare(app, (view or {}).get("path")))
         if page is None or view is None:
             return (no_update,) * 4
-        said = words(look(page, data, view["search"]).answer)
+        found = look(page, data, view["search"])
+        if not again and len(found.entries) > MOST_PILLS:
+            return no_update, no_update, no_update, False  # the charts of many runs first
+        said = words(found.answer)
         tiles = [layout.tile(tile) for tile in said.tiles]
         return tiles, layout.problem_panel(said.problems), said.caption, not said.unfinished
-
-
-def _connect_charts(app: Dash, data: Data, pages: Mapping[str, Page]) -> None:
-    @app.callback(
-        Output({"type": "panel", "name": MATCH}, "figure"),
-        Output({"type": "title", "name": MATCH}, "children"),
-        Output({"type": "measured", "name": MATCH}, "children"),
-        Output({"type": "measured", "name": MATCH}, "title"),
-        Output({"type": "foot", "name": MATCH}, "children"),
-        Output({"type": "plot", "name": MATCH}, "className"),
-        Input("view", "data"),
-        Input("theme", "data"),
-        Input("until", "data"),
-        State({"type": "panel", "name": MATCH}, "id"),
-    )
-    def draw(view: dict[str, Any] | None, theme: str | None, until: float | None, place: dict[str, str]) -> Any:
-        found = _chart(app, data, pages, view, until, place["name"])
-        if found is None or theme not in ("light", "dark"):
-            return (no_update,) * 6
-        chart, seen = found
-        figure = drawn(chart)
-        panel = figure.panels[0]
-        return (
-            charts.picture(chart, figure, theme, seen),
-            panel.title,
-            panel.subtitle,
-            panel.subtitle,
-            panel.foot,
-            "plot",
-        )
-
-    @app.callback(
-        Output({"type": "table", "name": MATCH}, "children"),
-        Input({"type": "asked", "name": MATCH}, "data"),
-        State("view", "data"),
-        State("until", "data"),
-        State({"type": "panel", "name": MATCH}, "id"),
-        prevent_initial_call=True,
-    )
-    def tabulate(asked: str | None, view: dict[str, Any] | None, until: float | None, place: dict[str, str]) -> Any:
-        found = _chart(app, data, pages, view, until, place["name"]) if asked else None
-        return no_update if found is None else charts.table(table_of(drawn(found[0]).panels[0]))
-
-
-def _chart(
-    app: Dash, data: Data, pages: Mapping[str, Page], view: dict[str, Any] | None, until: float | None, name: str
-) -> tuple[Chart, View] | None:
-    """The chart of a name at what the page shows now; None if it has none, as while it changes."""
-    page = pages.get(bare(app, (view or {}).get("path")))
-    if page is None or view is None:
-        return None
-    found = look(page, data, view["search"], until)
-    chart = next((chart for chart in found.answer.charts if chart.name == name), None)
-    return None if chart is None else (chart, found.view)
 
 
 def _connect_poll(app: Dash, data: Data) -> None:
@@ -195,84 +150,6 @@ def _connect_poll(app: Dash, data: Data) -> None:
             text,
             no_update if there == bool(count) else bool(count),
         )
-
-
-def _connect_browser(app: Dash) -> None:
-    """What the browser does by itself: see ``assets/``."""
-
-    def ours(name: str, *arguments: Any, **named: Any) -> None:
-        app.clientside_callback(ClientsideFunction("gradlens", name), *arguments, **named)
-
-    ours(
-        "theme",
-        Output("theme", "data"),
-        Output("provider", "forceColorScheme"),
-        Output("theme-switch", "children"),
-        Input("theme-switch", "n_clicks"),
-    )
-    ours(
-        "control",
-        Output("go", "search", allow_duplicate=True),
-        Input({"type": "choice", "name": ALL}, "value"),
-        Input({"type": "slider", "name": ALL}, "value"),
-        State({"type": "choice", "name": ALL}, "id"),
-        State({"type": "slider", "name": ALL}, "id"),
-        State("told", "data", allow_optional=True),
-        prevent_initial_call=True,
-    )
-    ours(
-        "zoom",
-        Output("go", "search", allow_duplicate=True),
-        Input({"type": "panel", "name": ALL}, "relayoutData"),
-        prevent_initial_call=True,
-    )
-    ours(
-        "unzoom", Output("go", "search", allow_duplicate=True), Input("zoom-out", "n_clicks"), prevent_initial_call=True
-    )
-    ours(
-        "flip",
-        Output("go", "search", allow_duplicate=True),
-        Input({"type": "flip", "name": ALL}, "n_clicks"),
-        prevent_initial_call=True,
-    )
-    ours(
-        "pause",
-        Output("go", "search", allow_duplicate=True),
-        Input("live-switch", "n_clicks"),
-        prevent_initial_call=True,
-    )
-    ours(
-        "address",
-        Output({"type": "rail", "path": ALL}, "href"),
-        Output({"type": "rail", "path": ALL}, "className"),
-        Output("live", "disabled"),
-        Output("live-switch", "children"),
-        Input("address", "search"),
-        Input("address", "pathname"),
-        State({"type": "rail", "path": ALL}, "id"),
-        State("prefix", "data"),
-    )
-    ours(
-        "handles",
-        Output("handled", "data"),
-        Input({"type": "panel", "name": ALL}, "figure"),
-        prevent_initial_call=True,
-    )
-    ours("zoomed", Output("zoomed", "className"), Output("zoom-text", "children"), Input("view", "data"))
-    ours(
-        "tabled",
-        Output({"type": "asked", "name": MATCH}, "data"),
-        Input({"type": "open", "name": MATCH}, "n_clicks"),
-        Input({"type": "foot", "name": MATCH}, "children"),
-        prevent_initial_call=True,
-    )
-    ours("told", Output("chosen", "data"), Input("told", "data"), State("view", "data", allow_optional=True))
-    ours(
-        "until",
-        Output("until", "data"),
-        Input({"type": "slider", "name": ALL}, "value"),
-        State({"type": "slider", "name": ALL}, "id"),
-    )
 
 
 def bare(app: Dash, path: str | None) -> str:

@@ -43,63 +43,60 @@ def frame(root_name: str, pages: Sequence[Page], prefix: str, *, there: bool) ->
             "cursorType": "pointer",
         },
         children=[
-            # One location reads the address, the other writes it, so that choosing runs makes no circle of callbacks.
-            dcc.Location(id="address", refresh=False),
-            dcc.Location(id="go", refresh="callback-nav"),
-            dcc.Store(id="theme"),
-            dcc.Store(id="cursor"),
-            dcc.Store(id="there", data=there),
-            dcc.Store(id="until", data=None),
-            dcc.Store(id="chosen", data={}),
-            dcc.Store(id="handled"),
-            dcc.Store(id="prefix", data=prefix),
-            dcc.Interval(id="live", interval=LIVE_MS),
+            *_state(prefix, there=there),
             html.A("Skip to the page", href="#page", className="skip"),
-            html.Header(
-                className="header",
-                children=[
-                    html.Img(src=f"{prefix}assets/mark.svg", alt="", className="mark"),
-                    html.Span("gradlens", className="name"),
-                    html.Span(root_name, className="tag", title="the folder of runs"),
-                    html.Span("", id="run-count", className="quiet"),
-                    html.Span(className="push"),
-                    html.Button(
-                        "live",
-                        id="live-switch",
-                        className="button live",
-                        type="button",
-                        title="read anew every 2 s what has been recorded",
-                    ),
-                    html.Button(
-                        "Copy link",
-                        className="button copy",
-                        type="button",
-                        title="an address that holds everything that is shown",
-                    ),
-                    html.Button("Dark theme", id="theme-switch", className="button", type="button"),
-                ],
-            ),
-            html.Div(
-                className="columns",
-                children=[
-                    html.Nav(
-                        [
-                            dcc.Link(
-                                page.title,
-                                href=prefix.rstrip("/") + page.path,
-                                id={"type": "rail", "path": page.path},
-                                className="rail-link",
-                            )
-                            for page in pages
-                        ],
-                        className="rail",
-                        **accessible_name("Pages"),
-                    ),
-                    html.Main(id="page", className="page", tabIndex=-1),
-                ],
-            ),
+            _header(root_name, prefix),
+            html.Div([_rail(pages, prefix), html.Main(id="page", className="page", tabIndex=-1)], className="columns"),
         ],
     )
+
+
+def _state(prefix: str, *, there: bool) -> list[Any]:
+    """What is not seen: the address, and what the callbacks tell each other."""
+    return [
+        # One location reads the address, the other writes it, so that choosing runs makes no circle of callbacks.
+        dcc.Location(id="address", refresh=False),
+        dcc.Location(id="go", refresh="callback-nav"),
+        dcc.Store(id="theme"),
+        dcc.Store(id="cursor"),
+        dcc.Store(id="there", data=there),
+        dcc.Store(id="until", data=None),
+        dcc.Store(id="chosen", data={}),
+        dcc.Store(id="drawn"),
+        dcc.Store(id="prefix", data=prefix),
+        dcc.Interval(id="live", interval=LIVE_MS),
+    ]
+
+
+def _header(root_name: str, prefix: str) -> html.Header:
+    live = "read anew every 2 s what has been recorded"
+    link = "an address that holds everything that is shown"
+    return html.Header(
+        [
+            html.Img(src=f"{prefix}assets/mark.svg", alt="", className="mark"),
+            html.Span("gradlens", className="name"),
+            html.Span(root_name, className="tag", title="the folder of runs"),
+            html.Span("", id="run-count", className="quiet"),
+            html.Span(className="push"),
+            html.Button("live", id="live-switch", className="button live", type="button", title=live),
+            html.Button("Copy link", className="button copy", type="button", title=link),
+            html.Button("Dark theme", id="theme-switch", className="button", type="button"),
+        ],
+        className="header",
+    )
+
+
+def _rail(pages: Sequence[Page], prefix: str) -> html.Nav:
+    links = [
+        dcc.Link(
+            page.title,
+            href=prefix.rstrip("/") + page.path,
+            id={"type": "rail", "path": page.path},
+            className="rail-link",
+        )
+        for page in pages
+    ]
+    return html.Nav(links, className="rail", **accessible_name("Pages"))
 
 
 def tile(shown: Tile) -> html.Div:

@@ -12,22 +12,33 @@ from gradlens_app.kept import Kept, Touched, noting
 
 SMALLEST = 1024
 MOST_BYTES = 8 << 20
+MOST_KEPT_BYTES = 64 << 20
 _LEVEL = 4
 _CALLBACKS = "_dash-update-component"
+_ROUTES = ("drawing/", "numbers/")
 
 
-def keep_responses(server: Flask, data: Data) -> None:
+def keep_responses(server: Flask, data: Data, prefix: str) -> None:
     """Answer identical requests from kept bytes, and compress what is sent.
 
-    What a callback asked ``data`` about is noted while it runs; its answer is good until one of those runs changes.
+    What a request asked ``data`` about is noted while it runs; its answer is good until one of those runs changes.
     """
-    kept = Kept(most=512)
+    routes = tuple(prefix + route for route in _ROUTES)
+
+    def asked() -> bytes | None:
+        """What tells the request from others; None where its answer is not kept."""
+        if request.method == "POST" and request.path.endswith(_CALLBACKS):
+            return request.get_data(cache=True)
+        return request.full_path.encode() if request.path.startswith(routes) else None
+
+    kept = Kept(most=1024, most_bytes=MOST_KEPT_BYTES)
 
     @server.before_request
     def from_kept() -> Response | None:
-        if not (request.method == "POST" and request.path.endswith(_CALLBACKS)):
+        what = asked()
+        if what is None:
             return None
-        g.asked = hashlib.sha256(request.get_data(cache=True)).digest()
+        g.asked = hashlib.sha256(what).digest()
         found = kept.get(g.asked, "")
         if found is not None and all(data.is_now(key, identity) for key, identity in found[0].items()):
             return _sent(found[1])
@@ -42,7 +53,7 @@ def keep_responses(server: Flask, data: Data) -> None:
             body = response.get_data()
             if len(body) <= MOST_BYTES:
                 packed = gzip.compress(body, _LEVEL, mtime=0)
-                kept.put(g.asked, "", (touched, (body, packed, response.content_type)))
+                kept.put(g.asked, "", (touched, (body, packed, response.content_type)), len(body) + len(packed))
                 return _sent((body, packed, response.content_type))
         return response
 

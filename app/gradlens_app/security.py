@@ -7,6 +7,8 @@ nothing that this server did not send.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import hmac
 import ipaddress
 import re
@@ -62,6 +64,11 @@ def content_policy(script_hashes: Sequence[str]) -> str:
         "frame-ancestors": "'none'",
     }
     return "; ".join(f"{rule} {sources}" for rule, sources in rules.items())
+
+
+def script_hash(script: str) -> str:
+    """How a Content-Security-Policy names an inline script."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def prefixed(base_path: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote
 
+from gradlens.figures.palette import THEMES
 from gradlens.schema import CLOCKS
 
 MOST_RUNS = 100
@@ -35,6 +36,7 @@ class View:
         flipped: axes whose scale is not the chart's own, as ``chart:y``.
         group: the config entry by which runs are taken together; empty for none.
         baseline: key of the run that others are compared with; empty for none.
+        theme: ``"light"`` or ``"dark"``; empty where the address leaves it to the browser.
         given: every field as it was given, for the page's own controls.
     """
 
@@ -45,6 +47,7 @@ class View:
     flipped: frozenset[str] = frozenset()
     group: str = ""
     baseline: str = ""
+    theme: str = ""
     given: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @classmethod
@@ -70,6 +73,9 @@ class View:
         clock = given.get("x") or CLOCKS[0]
         if clock not in CLOCKS:
             raise ViewError(f"x= expects one of {', '.join(CLOCKS)}.")
+        theme = given.get("theme", "")
+        if theme not in ("", *THEMES):
+            raise ViewError(f"theme= expects one of {', '.join(THEMES)}.")
         return cls(
             keys=_keys("runs", given["runs"]) if "runs" in given else None,
             clock=clock,
@@ -78,6 +84,7 @@ class View:
             flipped=frozenset(part for part in given.get("log", "").split(",") if part),
             group=given.get("group", "")[:200],
             baseline=(_keys("baseline", given.get("baseline", "")) or ("",))[0],
+            theme=theme,
             given=dict(given),
         )
 

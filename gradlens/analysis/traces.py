@@ -22,7 +22,7 @@ from gradlens.store.pyramid import Summaries
 
 Floats = NDArray[np.float64]
 Window = tuple[float, float]
-MOST_POINTS = 30_000
+MOST_POINTS = 18_000
 """In a panel of many curves."""
 _LEAD = 6
 """Spans of the average that are read before a window; what lies further back has hardly any weight."""
@@ -46,7 +46,7 @@ class Detail:
         """For so many curves that share a panel.
 
         >>> Detail.of(2), Detail.of(100)
-        (Detail(stretches=1000, rows=2000000), Detail(stretches=100, rows=40000))
+        (Detail(stretches=1000, rows=2000000), Detail(stretches=60, rows=40000))
         """
         runs = max(1, runs)
         return cls(max(32, min(1000, MOST_POINTS // (3 * runs))), cls().rows // runs)
@@ -142,12 +142,15 @@ def trace(
     if clock != STEP and clock not in run.columns:
         return _empty(name, clock, f"run {run.name!r} recorded no {clock}, so its {name} has no place on this axis.")
     first, last = (0, _END) if window is None else steps_between(run, clock, window)
-    inside = blocks[(blocks["block"] >= first // BLOCK) & (blocks["block"] <= last // BLOCK)]
-    span = smoothing * float(blocks["count"].sum())
+    begin, end = np.searchsorted(blocks["block"], (first // BLOCK, last // BLOCK + 1))
+    inside = blocks[begin:end]
+    points = int(blocks["count"].sum())
+    span = smoothing * points
     whole = len(inside) == len(blocks)
-    far = len(inside) > detail.stretches // (2 if whole else 1) or blocks["count"].sum() > detail.rows
+    far = len(inside) > detail.stretches // (2 if whole else 1) or points > detail.rows
     if far and len(inside):
-        seen = _from_afar(inside, blocks, detail.stretches, span, first, last)
+        weight = (1 - 1 / span) ** (points / len(blocks)) if span > 2 else 0.0
+        seen = _from_afar(blocks[:end], int(begin), detail.stretches, weight, first, last)
     else:
         seen = _close_up(run, name, blocks, detail.stretches, span, first, last)
     x, y, smooth_x, smooth_y, odd = seen.arrays
@@ -167,30 +170,33 @@ class _Seen:
     counts: tuple[int, int, float, bool]
 
 
-def _from_afar(inside: Summaries, blocks: Summaries, stretches: int, span: float, first: int, last: int) -> _Seen:
-    number = inside["block"]
+def _from_afar(blocks: Summaries, begins: int, stretches: int, weight: float, first: int, last: int) -> _Seen:
+    """Blocks up to the end of a window that begins at one of them; ``weight`` is that of the average, a block."""
+    inside = blocks[begins:]
+    number, count = inside["block"], inside["count"].astype(np.int64)
     wide = -(-int(number[-1] - number[0] + 1) // stretches)
     starts = np.flatnonzero(np.append(True, np.diff((number - number[0]) // wide) != 0))
     low, high = np.fmin.reduceat(inside["min"], starts), np.fmax.reduceat(inside["max"], starts)
     ends = np.append(starts[1:], len(inside)) - 1
-    final = number[ends] * BLOCK + np.maximum(0, inside["count"][ends].astype(np.int64) + inside["nonfinite"][ends] - 1)
+    final = number[ends] * BLOCK + np.maximum(0, count[ends] + inside["nonfinite"][ends] - 1)
     begin = number[starts] * BLOCK
     some = np.isfinite(low)
     turn = np.arange(len(low)) % 2 == 0  # a stretch goes up, the next down: the line between them stays short
     y = np.stack([np.where(turn, low, high), np.where(turn, high, low)], axis=1)[some].ravel()
     x = np.stack([begin + (final - begin) // 3, begin + 2 * (final - begin) // 3], axis=1)[some].ravel()
     smooth_x, smooth_y = _NOTHING, _NOTHING
-    if span > 2:
-        mean = _block_average(blocks, span)[np.searchsorted(blocks["block"], number[ends])]
+    if weight:
+        mean = _block_average(blocks, weight)[begins + ends]
         smooth_x, smooth_y = final[np.isfinite(mean)], mean[np.isfinite(mean)]
     odd = inside[inside["nonfinite"] > 0]
     odd_at = odd["block"] * BLOCK + odd["odd"]
-    lasts = inside["last"][inside["count"] > 0]
+    some = np.flatnonzero(count)
     arrays = (
         np.clip(x, first, last).astype(np.float64), y, np.clip(smooth_x, first, last).astype(np.float64), smooth_y,
         odd_at[(odd_at >= first) & (odd_at <= last)].astype(np.float64),
     )  # fmt: skip
-    counts = int(inside["count"].sum()), int(inside["nonfinite"].sum()), float(lasts[-1]) if len(lasts) else np.nan
+    last_value = float(inside["last"][some[-1]]) if len(some) else np.nan
+    counts = int(count.sum()), int(inside["nonfinite"].sum()), last_value
     return _Seen(arrays, (*counts, False))
 
 
@@ -200,7 +206,7 @@ def _close_up(run: Run, name: str, blocks: Summaries, stretches: int, span: floa
     steps, values = run.series(name, None if (first, last) == (0, _END) else (begin, last))
     smooth = _NOTHING
     if span > 2:
-        smooth = _average(values, 1 - 1 / span, blocks[blocks["block"] < begin // BLOCK])
+        smooth = _average(values, 1 - 1 / span, blocks[: np.searchsorted(blocks["block"], begin // BLOCK)])
     shown = (steps >= first) & (steps <= last)
     steps, values = steps[shown], values[shown]
     raw = envelope(steps, values, max(8, 2 * stretches))
@@ -228,14 +234,13 @@ def _average(values: Floats, weight: float, before: Summaries) -> Floats:
     return averages
 
 
-def _block_average(blocks: Summaries, span: float) -> Floats:
+def _block_average(blocks: Summaries, weight: float) -> Floats:
     """The moving average at the end of each block, from the blocks' means."""
     counts = blocks["count"].astype(np.float64)
-    weight = (1 - 1 / span) ** (counts.sum() / len(counts))
-    total = lfilter([1.0], [1.0, -weight], counts * np.where(counts > 0, blocks["mean"], 0.0))
-    mass = np.asarray(lfilter([1.0], [1.0, -weight], counts))
+    sums = np.where(counts > 0, counts * blocks["mean"], 0.0)
+    total, mass = lfilter([1.0], [1.0, -weight], np.stack([sums, counts]))
     with np.errstate(invalid="ignore", divide="ignore"):
-        averages: Floats = np.where(mass > 0, np.asarray(total) / mass, np.nan)
+        averages: Floats = np.where(mass > 0, total / mass, np.nan)
     return averages
 
 

@@ -44,7 +44,9 @@ def fit_axes(axes: Axes, panel: Panel, sheet: Page, cell: float, size: tuple[flo
     if panel.heatmap is not None and panel.y.ticks is None:
         _set(axes.yaxis, _rows(panel.heatmap.rows, sheet, _NAME_SHARE * cell, size[1]))
     else:
-        _set(axes.yaxis, _chosen(panel.y, low, high, size[1], sheet.small, upright=True))
+        chosen = _chosen(panel.y, low, high, size[1], sheet.small, upright=True)
+        measure = width_of(sheet, sheet.small)
+        _set(axes.yaxis, [(at, shortened(text, _NAME_SHARE * cell, measure)) for at, text in chosen])
     _set_minor(axes.yaxis, panel.y)
     low, high = sorted(axes.get_xlim())
     if panel.categories and panel.x.ticks is None:

@@ -56,8 +56,12 @@ def thinned(
 ) -> tuple[Tick, ...]:  # fmt: skip
     """Every tick that is named, or every second, third, ..., as many as have room; arguments as for :func:`ticks`.
 
+    They are named in any order: rows from the top are named at falling positions.
+
     >>> thinned([(1.0, "1"), (2.0, "2"), (4.0, "4"), (8.0, "8")], 1.0, 8.0, 30.0, 7.0, "log", upright=False)
     ((1.0, '1'), (4.0, '4'))
+    >>> thinned([(0.0, "top"), (-1.0, "below")], -1.6, 0.6, 60.0, 7.0, upright=True)
+    ((0.0, 'top'), (-1.0, 'below'))
     """
     log = scale == "log" and low > 0
     for step in range(1, len(named)):
@@ -71,6 +75,7 @@ def _fits(
 ) -> bool:
     if not choice:
         return False
+    choice = sorted(choice)
     at = np.array([position for position, _ in choice])
     share = np.log(at / low) / math.log(high / low) if log else (at - low) / (high - low)
     widths = np.array([size * 1.6 if upright else size * (_DIGIT * _letters(text) + 1.0) for _, text in choice])

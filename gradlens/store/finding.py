@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -55,10 +55,14 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     return _open(folder)
 
 
-def open_runs(root: str | os.PathLike[str]) -> Runs:
+def open_runs(root: str | os.PathLike[str], known: Callable[[Path], Run | None] | None = None) -> Runs:
     """Find every run under a folder, at any depth; symbolic links are not followed.
 
     A run that cannot be opened is left out and named in ``problems``. An empty folder gives no runs.
+
+    Args:
+        root: the folder.
+        known: gives the run of a folder that was opened before and has not changed since, None where it must be opened.
 
     Raises:
         RunError: if the root itself is missing or is not a folder.
@@ -69,7 +73,7 @@ def open_runs(root: str | os.PathLike[str]) -> Runs:
     problems: list[str] = []
     for candidate in _run_folders(folder, problems):
         try:
-            runs.append(_open(candidate))
+            runs.append((known(candidate) if known is not None else None) or _open(candidate))
         except RunError as error:
             problems.append(f"{error} The run is skipped.")
     runs.sort(key=lambda run: (run.created, run.run_id))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -58,6 +58,7 @@ class Run:
     created: float
     _health: Mapping[int, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     _problems: tuple[str, ...] = field(default=(), repr=False)
+    _held: list[Snapshot] | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
         return f"Run({self.name!r}, {self.run_id}, {self.status})"
@@ -140,6 +141,14 @@ class Run:
 
         self._ask(read)
         return self.problems
+
+    def held(self) -> Run:
+        """The same run, which looks at its folder once, when it is first asked, and answers from that look ever after.
+
+        For many questions to files that are known not to change: who holds a run watches its ``stamp``. Rows that no
+        segment has yet are looked at anew all the same, and so is a folder whose files have gone.
+        """
+        return replace(self, _held=[])
 
     # ---- what it recorded --------------------------------------------------------------------------------------------
 
@@ -347,10 +356,22 @@ class Run:
         """Answer from a snapshot; files that are replaced meanwhile mean that one must look again."""
         for attempt in range(_PATIENCE):
             try:
-                return question(snapshot.take(self.path))
+                return question(self._look())
             except FileNotFoundError:
+                if self._held:
+                    self._held.clear()
                 time.sleep(0.002 * attempt)
         raise RunError(f"{self.path} changes faster than it can be read; try again.")
+
+    def _look(self) -> Snapshot:
+        if self._held is None:
+            return snapshot.take(self.path)
+        held = self._held[:1]  # another thread may clear it
+        if not held:
+            held = [snapshot.take(self.path)]
+            if not held[0].logs:  # their rows would stay in memory
+                self._held[:] = held
+        return held[0]
 
     def _check_size(self, rows: int, columns: int, advice: str) -> None:
         if 8 * rows * columns > MAX_FRAME_BYTES:

@@ -52,18 +52,20 @@ def fill_table(
     known: list[dict[str, Any]] | None = None,
     columns: list[str] | None = None,
     baseline: str | None = None,
+    has: str | None = None,
+    n: int = 0,
     **headers: str,
 ) -> Any:
     """What the browser asks for to fill the run table, and which columns it shows."""
     outputs = [("run-table", "rowData"), ("run-table", "columnDefs"), ("table-foot", "children")]
-    outputs += [("table-problems", "children"), ("fill", "disabled"), ("asked", "data")]
+    outputs += [("table-problems", "children"), ("fill", "disabled"), ("asked", "data"), ("rows", "data")]
     inputs = {
-        ("fill", "n_intervals"): 0,
+        ("fill", "n_intervals"): n,
         ("live", "n_intervals"): 0,
         ("columns", "value"): columns,
         ("baseline", "value"): baseline,
     }
-    state = {("run-table", "columnDefs"): known, ("asked", "data"): {}}
+    state = {("run-table", "columnDefs"): known, ("asked", "data"): {}, ("rows", "data"): has}
     return callback(client, outputs, inputs, state, **headers)
 
 

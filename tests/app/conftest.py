@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -115,6 +116,17 @@ def lose_steps(writer: RunWriter, disk: FullDisk, first: int, last: int) -> None
 def make_run(tmp_path: Path) -> MakeRun:
     """Write a run under ``tmp_path/runs``."""
     return partial(write_run, tmp_path / "runs")
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[RunWriter]:
+    """A run under way, its rows in the active log only."""
+    writer = begin_run(tmp_path / "live")
+    add_steps(writer, 0, 100)
+    while not (writer.path / "health-0.json").exists():
+        time.sleep(0.01)
+    yield writer
+    writer.close("stopped")
 
 
 @pytest.fixture(scope="session")

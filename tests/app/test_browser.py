@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
 import waitress
 
+from gradlens.store import open_runs
 from gradlens_app import create_app
 
 from .asking import keys_of
@@ -45,18 +48,18 @@ class Visit:
 
     def wait_for_panels(self, count: int) -> None:
         self.wait_for_first_panels(count)
-        # A drag must not begin while fonts, margins or a second drawing still move the axes.
+        # A drag must not begin while fonts or tiles still move the axes.
         still, last = 0, None
-        while still < 5:
-            self.page.wait_for_timeout(100)
+        while still < 3:
+            self.page.wait_for_timeout(50)
             box = self.page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
             still, last = (still + 1 if box == last else 0), box
 
     def wait_for_first_panels(self, count: int) -> None:
         """Wait until each panel shows something, be it of a run that grows."""
         self.page.wait_for_function(
-            "count => { const plots = [...document.querySelectorAll('.plot .js-plotly-plot')];"
-            "return plots.length === count && plots.every(plot => plot.querySelector('.trace, .annotation')); }",
+            "count => { const plots = [...document.querySelectorAll('.plot')];"
+            "return plots.length === count && plots.every(plot => plot.querySelector('.trace, .sentence')); }",
             arg=count,
         )
 
@@ -160,7 +163,7 @@ def test_two_runs_are_chosen_and_their_four_panels_drawn(visit: Callable[[Path],
     seen = visit(read_pair)
     seen.open("/")
     page = seen.page
-    page.get_by_role("gridcell", name="plain", exact=True).wait_for()
+    page.get_by_text("Losses are means").wait_for()
     boxes = page.locator(".ag-pinned-left-cols-container .ag-checkbox-input")
     for index in range(2):
         boxes.nth(index).check()
@@ -171,7 +174,7 @@ def test_two_runs_are_chosen_and_their_four_panels_drawn(visit: Callable[[Path],
     page.locator(".tile-value").nth(3).wait_for()
     shown = page.locator(".tile-value").nth(3).inner_text().replace("\xa0", " ")
     assert re.fullmatch(r"0 % → \d\d\.\d %", shown)
-    assert "Training dynamics." in page.locator("#caption").inner_text()
+    assert "Pearson's r between the logs" in page.locator("#caption").inner_text()
     with page.expect_download() as download:
         page.get_by_role("link", name="Step size as CSV").click()
     assert Path(download.value.path()).read_text().startswith("panel,mark,label,x")
@@ -220,7 +223,7 @@ def test_controls_write_the_address_and_the_address_sets_them(visit: Callable[[P
     page = seen.page
     kind = "() => document.querySelector('.js-plotly-plot')._fullLayout.yaxis.type"
     assert page.evaluate(kind) == "log"
-    assert page.get_by_role("button", name="Gradient norm: logarithmic y axis").get_attribute("aria-pressed") == "false"
+    assert page.get_by_role("button", name="Gradient norm: logarithmic y axis").get_attribute("aria-pressed") == "true"
     page.get_by_role("button", name="Gradient norm: logarithmic y axis").click()
     seen.wait_for(f"() => ({kind})() === 'linear'")
     assert "log=" not in page.url
@@ -248,6 +251,26 @@ def test_the_pointer_of_one_chart_is_that_of_all(visit: Callable[[Path], Visit],
     assert seen.page.locator(".plot").nth(1).locator(".hoverlayer .legend, .hoverlayer .hovertext").count() > 0
 
 
+def test_the_pointer_names_the_curve_that_it_is_on_among_many(visit: Callable[[Path], Visit], tmp_path: Path) -> None:
+    for number in range(9):
+        write_run(tmp_path, f"run {number}", seed=number, probes=False, lr=number)
+    seen = visit(tmp_path)
+    seen.open("/dynamics?series=loss&smooth=0&runs=" + ",".join(keys_of(tmp_path)))
+    seen.wait_for_panels(1)
+    plot = seen.page.locator(".js-plotly-plot")
+    box = plot.locator(".nsewdrag").bounding_box()
+    for share in (0.4, 0.5):
+        seen.page.mouse.move(box["x"] + box["width"] * share, box["y"] + box["height"] / 2)
+    said = plot.locator(".tip").inner_text()
+    name, value = re.fullmatch(r"(run [0-8]): ([0-9.]+)", said).groups()  # type: ignore[union-attr]
+    assert plot.locator(".hoverlayer > *").count() == 0  # in the place of Plotly's own
+    number = int(name.split()[1])
+    losses = next(run for run in open_runs(tmp_path) if run.name == f"run {number}").series("loss")[1]
+    assert np.isclose(losses, float(value), rtol=1e-3).any()
+    seen.page.mouse.move(5, 5)
+    plot.locator(".tip").wait_for(state="detached")
+
+
 def test_the_table_keeps_its_state_in_the_address(visit: Callable[[Path], Visit], read_pair: Path) -> None:
     seen = visit(read_pair)
     plain, clipped = keys_of(read_pair)
@@ -262,6 +285,17 @@ def test_the_table_keeps_its_state_in_the_address(visit: Callable[[Path], Visit]
     seen.wait_for("() => !location.search.includes('find=')")
     assert f"runs={plain}" in page.url
     assert f"baseline={clipped}" in page.url
+    few = '{"final_loss":{"filterType":"number","type":"lessThan","filter":0}}'
+    for api in ("setFilterModel({final_loss: {filterType: 'number', type: 'lessThan', filter: 0}})",
+                "applyColumnState({state: [{colId: 'steps', sort: 'desc', sortIndex: 0},"
+                "{colId: 'name', sort: 'asc', sortIndex: 1}]})"):  # fmt: skip
+        page.evaluate(f"() => window.dash_ag_grid.getApi('run-table').{api}")
+    seen.wait_for("() => location.search.includes('sort=steps:desc,name:asc') && location.search.includes('filter=')")
+    assert parse_qs(urlsplit(page.url).query)["filter"] == [few]
+    page.reload()
+    page.locator(".ag-floating-top .ag-row").first.wait_for()
+    seen.wait_for("() => document.querySelectorAll('.ag-pinned-left-cols-container .ag-row').length === 0")
+    assert page.locator('.ag-header-cell[col-id="steps"][aria-sort="descending"]').count() == 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -297,16 +331,28 @@ def test_the_theme_is_remembered_and_a_narrow_page_folds(visit: Callable[[Path],
     page.get_by_role("button", name="Dark theme").click()
     seen.wait_for(f"() => ({navy})() !== '{light}'")
     assert page.evaluate("() => getComputedStyle(document.body).backgroundColor") == "rgb(17, 19, 23)"
-    page.reload()
+    assert "theme=dark" in page.url
+    seen.open("/dynamics")
     seen.wait_for_panels(4)
     assert page.evaluate("() => document.documentElement.dataset.mantineColorScheme") == "dark"
     page.evaluate("() => localStorage.clear()")
     assert "The address names no runs" in page.locator(".note").inner_text()
     assert "runs=" not in page.url
+    page.evaluate("() => { navigator.clipboard.writeText = async (text) => { window.copied = text; }; }")
+    page.get_by_role("button", name="Copy link").click()
+    seen.wait_for("() => window.copied")
+    link = page.evaluate("() => window.copied")
+    assert f"runs={','.join(keys_of(read_pair))}" in link
+    page.goto(link)  # the browser has forgotten the theme; the link has not
+    seen.wait_for_panels(4)
+    assert page.evaluate("() => document.documentElement.dataset.mantineColorScheme") == "dark"
     page.set_viewport_size({"width": 390, "height": 800})
     seen.wait_for("() => document.querySelector('.rail').getBoundingClientRect().height < 80")
     boxes = [page.locator(".card").nth(index).bounding_box() for index in range(2)]
     assert boxes[1]["y"] > boxes[0]["y"] + boxes[0]["height"]
+    seen.wait_for("() => document.documentElement.scrollWidth <= 390")
+    page.get_by_role("link", name="Runs", exact=True).click()
+    page.locator(".table").wait_for()
     seen.wait_for("() => document.documentElement.scrollWidth <= 390")
 
 
@@ -356,14 +402,55 @@ def test_a_run_grows_on_the_page_while_it_is_written(
     seen.drag(0, 0.2, 0.6)
     seen.wait_for("() => location.search.includes('zoom=')")
     zoomed = seen.range_of(0)
-    add_steps(writer, 300, 350)
-    page.wait_for_timeout(1500)
+    with page.expect_response(lambda answer: "/drawing/dynamics/" in answer.url):
+        add_steps(writer, 300, 350)
+    page.wait_for_timeout(300)
     assert seen.range_of(0) == pytest.approx(zoomed, abs=1)  # a refresh never moves what the reader looks at
     monkeypatch.setattr("gradlens.store.writer.MOST_ROWS", 16)
     lose_steps(writer, disk, 350, 500)
     writer.close("finished")
     page.get_by_text(re.compile("under way: [0-9]+ rows lost while recording: .*No space left on device")).wait_for()
     seen.wait_for("() => document.querySelector('#run-count').innerText === '1 run'")
+
+
+def test_a_refresh_draws_only_what_is_new(
+    visit: Callable[[Path], Visit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradlens_app.layout.LIVE_MS", 300)
+    root = tmp_path / "runs"
+    write_run(root, "still")
+    writer = begin_run(root, "under way")
+    add_steps(writer, 0, 100)
+    seen, keys = visit(root), ",".join(keys_of(root))
+    page = seen.page
+
+    def grow(first: int, last: int) -> Any:
+        with page.expect_response(lambda answer: "/drawing/dynamics/loss?" in answer.url) as answer:
+            add_steps(writer, first, last)
+        return answer.value
+
+    seen.open(f"/dynamics?series=loss&smooth=0&zoom=20..60&runs={keys}")
+    seen.wait_for_panels(3)
+    page.evaluate(
+        "() => { window.drawn = 0; const plot = document.querySelector('.js-plotly-plot');"
+        "plot.on('plotly_afterplot', () => { window.drawn += 1; }); }"
+    )
+    assert grow(100, 150).status == 204  # what is shown of the runs has not changed
+    assert page.evaluate("() => window.drawn") == 0
+    page.get_by_role("button", name="Show all").click()
+    seen.wait_for(FOOT, [0, "550 of 550 points"])
+    box = page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.45, box["y"] + box["height"] / 2)
+    told = "name => document.querySelector('.plot .hoverlayer').textContent.includes(name)"
+    seen.wait_for(told, "still")
+    assert not page.evaluate(told, "under way")  # it has not come so far
+    page.evaluate("() => { window.drawn = 0; }")
+    news = grow(150, 200).json()
+    assert (news["base"] is None, list(news["traces"])) == (False, ["1"])  # the run under way
+    seen.wait_for("() => window.drawn > 0")
+    seen.wait_for(told, "under way")  # the pointer rests, and says what is there now
+    assert page.evaluate(told, "still")
+    writer.close("finished")
 
 
 def test_damaged_roots_say_why(visit: Callable[[Path], Visit], make_run: MakeRun, tmp_path: Path) -> None:

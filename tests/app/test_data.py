@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import gradlens
 from gradlens.analysis import norm_smoothness, summarize
-from gradlens.store import Disk, Run, RunWriter
+from gradlens.store import Disk, Run, RunWriter, open_run, snapshot
 from gradlens_app import create_app
 from gradlens_app.data import UNKNOWN, Data
 from gradlens_app.view import ViewError
 
 from .asking import callback, fill_table, keys_of
-from .conftest import MakeRun, add_steps, begin_run, write_run
-
-
-@pytest.fixture
-def live(tmp_path: Path) -> Iterator[RunWriter]:
-    """A run under way, its rows in the active log only."""
-    writer = begin_run(tmp_path / "live")
-    add_steps(writer, 0, 100)
-    while not (writer.path / "health-0.json").exists():
-        time.sleep(0.01)
-    yield writer
-    writer.close("stopped")
+from .conftest import STEPS, MakeRun, add_steps, write_run
 
 
 def _grow(writer: RunWriter) -> None:
@@ -103,6 +92,29 @@ def test_a_look_at_the_folder_is_good_for_as_long_as_said(live: RunWriter, monke
         data.find([key])
         data.listing()
     assert looks == []
+
+
+def test_a_run_whose_files_stay_is_looked_through_once(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Path] = []
+    whole = snapshot.take
+    monkeypatch.setattr(snapshot, "take", lambda path: looks.append(path) or whole(path))
+    data = Data([pair], fresh=0)
+    key = keys_of(pair)[0]
+
+    def steps() -> int:
+        return len(data.find([key])[0].run.series("loss")[0])
+
+    assert [steps(), steps(), len(data.find([key])[0].run.columns) > 3] == [STEPS, STEPS, True]
+    assert len(looks) == 1
+    segment = next((data.find([key])[0].run.path / "steps").iterdir())
+    segment.rename(segment.with_name(".hidden"))
+    assert data.find([key])[0].run.columns == ()
+    held = open_run(segment.parents[1]).held()
+    segment.with_name(".hidden").rename(segment)
+    assert len(held.series("loss")[0]) == STEPS
+    segment.unlink()
+    with pytest.raises(KeyError):  # what it had looked at has gone: it looks again
+        held.series("grad_norm")
 
 
 def test_many_who_ask_at_once_wait_for_one_computation(read_pair: Path) -> None:

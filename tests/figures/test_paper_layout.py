@@ -12,7 +12,7 @@ from matplotlib.transforms import Bbox
 
 from gradlens import figures
 from gradlens.figures import matplotlib_renderer
-from gradlens.figures.figure import Figure
+from gradlens.figures.figure import Axis, Figure, Panel, Points
 from gradlens.figures.ticks import ticks
 from gradlens.figures.venues import COLUMNS, Page, page, styles
 
@@ -112,6 +112,17 @@ def test_a_half_page_holds_the_papers_two_panels_a_row(gallery: dict[str, Figure
         canvas = matplotlib_renderer.compose(gallery["training_dynamics"], sheet)
         lefts = {round(axes.get_position().x0, 3) for axes in canvas.axes}
     assert len(lefts) == 2
+
+
+def test_rows_from_the_top_keep_their_names() -> None:
+    names = ("norm spike (3)", "loss spike (0)", "NaN or infinite (1)", "skipped step (0)")
+    rows = Axis("", limits=(-3.6, 0.6), ticks=tuple((-float(place), name) for place, name in enumerate(names)))
+    marks = (Points(np.array([3.0, 5.0]), np.array([0.0, -2.0]), "ink", marker="cross"),)
+    figure = Figure("events", (Panel("Events", "", Axis("step"), rows, marks),), "")
+    for column in ("full", "half"):
+        with matplotlib_renderer.drawing(sheet := page("icml2024", column)):
+            (axes,) = matplotlib_renderer.compose(figure, sheet).axes
+        assert tuple(text.get_text() for text in axes.get_yticklabels()) == names
 
 
 def test_ticks_are_round_ascending_within_and_apart() -> None:

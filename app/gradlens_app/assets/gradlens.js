@@ -1,6 +1,7 @@
 // What the browser does by itself: the address holds the whole state, and the pointer of one chart is that of all.
 (function () {
     "use strict";
+    const ours = (window.gradlens = window.gradlens || {});
     const same = () => window.dash_clientside.no_update;
     const fields = () => new URLSearchParams(window.location.search);
 
@@ -33,17 +34,28 @@
         try { return window.localStorage.getItem(name); } catch (error) { return null; }
     }
 
+    function isTheme(text) { return text === "dark" || text === "light"; }
+
+    // The address says the theme once the reader has chosen one here, or came by a link that holds it.
     function theme(clicks) {
-        let now = stored("gradlens-theme");
-        if (now !== "dark" && now !== "light") {
-            now = window.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-        }
+        const given = fields(), kept = stored("gradlens-theme");
+        let now = [given.get("theme"), kept].find(isTheme)
+            || (window.matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
         if (clicks) {
             now = now === "dark" ? "light" : "dark";
             try { window.localStorage.setItem("gradlens-theme", now); } catch (error) { /* a private window */ }
+            given.set("theme", now);
+            rewrite(given);
         }
         document.documentElement.dataset.agThemeMode = now;
         return [now, now, now === "dark" ? "Light theme" : "Dark theme"];
+    }
+
+    // Another address without a stop in the history.
+    function rewrite(given) {
+        if (written(given) !== written(fields())) {
+            window.history.replaceState(null, "", window.location.pathname + written(given));
+        }
     }
 
     // A control differs from what the server told: the reader has moved it.
@@ -69,31 +81,24 @@
         if (place < 0 || typeof sliders[place] !== "number") { return same(); }
         const given = fields();
         if (sliders[place] >= 100) { given.delete("until"); } else { given.set("until", String(sliders[place])); }
-        if (written(given) !== written(fields())) {
-            window.history.replaceState(null, "", window.location.pathname + written(given));
-        }
+        rewrite(given);
         return sliders[place];
-    }
-
-    function plotOf(id) {
-        const place = document.getElementById(id);
-        return place ? place.querySelector(".js-plotly-plot") : null;
     }
 
     function domId(id) { return JSON.stringify(id, Object.keys(id).sort()); }
 
-    function zoom() {
-        const event = triggered();
-        if (!event || !event.value) { return same(); }
+    // What Plotly tells of a chart whose axes the reader has moved.
+    function zoom(moved, plot) {
         const given = fields();
-        if (event.value["xaxis.autorange"]) {
-            given.delete("zoom");
-            return changed(given);
-        }
-        const ends = [event.value["xaxis.range[0]"], event.value["xaxis.range[1]"]];
-        if (!ends.every((end) => Number.isFinite(end))) { return same(); }
-        const plot = plotOf(event.prop_id.slice(0, event.prop_id.lastIndexOf(".")));
-        return changed(zoomed(given, ends, plot && plot._fullLayout.xaxis.type === "log"));
+        const ends = [moved["xaxis.range[0]"], moved["xaxis.range[1]"]];
+        if (moved["xaxis.autorange"]) { given.delete("zoom"); }
+        else if (ends.every((end) => Number.isFinite(end))) { zoomed(given, ends, plot._fullLayout.xaxis.type === "log"); }
+        go(given);
+    }
+
+    function go(given) {
+        const search = changed(given);
+        if (search !== same()) { window.dash_clientside.set_props("go", { search: search }); }
     }
 
     function zoomed(given, ends, isLog) {
@@ -120,22 +125,6 @@
         return ["range", `${given.get("x") || "step"} ${low} to ${high} of every curve`];
     }
 
-    function flip() {
-        const event = triggered();
-        if (!event || !event.value) { return same(); }
-        const name = JSON.parse(event.prop_id.slice(0, event.prop_id.lastIndexOf("."))).name;
-        const button = document.getElementById(domId({ type: "flip", name: name }));
-        if (button) { button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") === "true" ? "false" : "true"); }
-        const given = fields();
-        const all = new Set((given.get("log") || "").split(",").filter(Boolean));
-        if (all.has(name)) { all.delete(name); } else { all.add(name); }
-        if (all.size) { given.set("log", [...all].join(",")); } else { given.delete("log"); }
-        return changed(given);
-    }
-
-    // The table of a chart is asked for while it is open, anew whenever the chart changes.
-    function tabled(clicks) { return clicks % 2 ? String(Date.now()) : same(); }
-
     function pause(clicks) {
         if (!clicks) { return same(); }
         const given = fields();
@@ -144,7 +133,7 @@
     }
 
     // Runs, clock and comparison go along to the other pages; what is a page's own stays behind.
-    const CARRIED = ["runs", "x", "smooth", "group", "baseline", "live"];
+    const CARRIED = ["runs", "x", "smooth", "group", "baseline", "live", "theme"];
 
     // A control that another choice makes idle is not there.
     function idle(given) {
@@ -154,9 +143,9 @@
         }
     }
 
-    function address(search, path, ids, prefix) {
+    function address(search, path, _theme, ids, prefix) {
         idle(new URLSearchParams(search || ""));
-        const given = new URLSearchParams(search || "");
+        const given = fields();
         const kept = new URLSearchParams();
         for (const name of CARRIED) { if (given.has(name)) { kept.set(name, given.get(name)); } }
         const trim = (text) => (text || "").replace(/\/+$/, "");
@@ -175,7 +164,7 @@
     }
 
     // The table's state in the address, once it has taken over what the address said.
-    function tableToAddress(selected, find, columns, baseline, state, asked) {
+    function tableToAddress(selected, find, columns, baseline, state, filters, asked) {
         if (!asked || !triggered() || triggered().prop_id.endsWith("asked.data")) { return same(); }
         const given = fields();
         const put = (name, text) => { if (text) { given.set(name, text); } else { given.delete(name); } };
@@ -183,8 +172,9 @@
         put("find", find);
         put("columns", columns && columns.length ? asText(columns) : "");
         put("baseline", baseline);
-        const sorted = (state || []).find((column) => column.sort);
-        put("sort", sorted ? `${sorted.colId}:${sorted.sort}` : "");
+        const sorted = (state || []).filter((column) => column.sort).sort((a, b) => a.sortIndex - b.sortIndex);
+        put("sort", asText(sorted.map((column) => `${column.colId}:${column.sort}`)));
+        put("filter", filters && Object.keys(filters).length ? JSON.stringify(filters) : "");
         return changed(given);
     }
 
@@ -194,63 +184,32 @@
         return Object.assign({}, options, { quickFilterText: find || "", pinnedTopRowData: pinned });
     }
 
-    // ---- the pointer ------------------------------------------------------------------------------------------------
-
-    let leading = null;
-    const FEW = 24;
-
-    function follow(plot) {
-        if (plot._gradlens) { return; }
-        plot._gradlens = true;
-        plot.on("plotly_hover", (event) => {
-            if (leading) { return; }
-            leading = plot;
-            const x = event.xvals ? event.xvals[0] : event.points[0].x;
-            for (const other of document.querySelectorAll('[data-curves="yes"] .js-plotly-plot')) {
-                if (other !== plot && other._fullLayout && other._fullLayout.xaxis) { point(other, x); }
-            }
-            leading = null;
-        });
-        plot.on("plotly_unhover", () => {
-            for (const line of document.querySelectorAll(".crosshair")) { line.remove(); }
-            for (const other of document.querySelectorAll('[data-curves="yes"] .js-plotly-plot')) {
-                if (other !== plot && other._fullLayout) { window.Plotly.Fx.unhover(other); }
-            }
-        });
-    }
-
-    function point(plot, x) {
-        const axis = plot._fullLayout.xaxis;
-        const place = axis._offset + axis.d2p(x);
-        let line = plot.querySelector(".crosshair");
-        if (!line) {
-            line = document.createElement("div");
-            line.className = "crosshair";
-            plot.appendChild(line);
-        }
-        const y = plot._fullLayout.yaxis;
-        line.style.cssText = `left:${place}px;top:${y._offset}px;height:${y._length}px`;
-        line.hidden = place < axis._offset || place > axis._offset + axis._length;
-        if (!line.hidden && plot.data.length <= FEW) { window.Plotly.Fx.hover(plot, { xval: x }, "xy"); }
-    }
-
-    document.addEventListener("pointerenter", (event) => {
-        const plot = event.target.closest ? event.target.closest('[data-curves="yes"] .js-plotly-plot') : null;
-        if (plot && plot.on) { follow(plot); }
-    }, true);
-
     // ---- clicks and keys --------------------------------------------------------------------------------------------
 
-    function saveLink(link) {
+    // The address, with the runs that were chosen for the reader.
+    function withRuns() {
         const given = fields();
         const told = window.gradlensTold || {};
         if (!given.has("runs") && told.runs) { given.set("runs", told.runs); }
-        if (link.dataset.chart) { given.set("chart", link.dataset.chart); }
-        const here = document.querySelector('.rail [aria-current="page"]');
-        const path = here ? new URL(here.href).pathname : window.location.pathname;
-        const at = path.replace(/\/$/, "").lastIndexOf("/");
-        link.href = `${path.slice(0, at + 1)}export/${path.replace(/\/$/, "").slice(at + 1)}.${link.dataset.form}${written(given)}`;
+        return given;
     }
+
+    function saveLink(link) {
+        const given = withRuns();
+        if (link.dataset.chart) { given.set("chart", link.dataset.chart); }
+        link.href = beside(`export/${pageName()}.${link.dataset.form}`, given);
+    }
+
+    function parts() {
+        const path = window.location.pathname.replace(/\/$/, "");
+        const at = path.lastIndexOf("/") + 1;
+        return [path.slice(0, at), path.slice(at)];
+    }
+
+    function pageName() { return parts()[1]; }
+
+    // An address beside that of the page.
+    function beside(path, given) { return parts()[0] + path + written(given); }
 
     document.addEventListener("click", (event) => {
         const link = event.target.closest(".save");
@@ -266,12 +225,9 @@
         if (card.requestFullscreen) { card.requestFullscreen(); }
     }
 
-    document.addEventListener("fullscreenchange", () => { window.dispatchEvent(new Event("resize")); });
-
     function copyLink(button) {
-        const given = fields();
-        const told = window.gradlensTold || {};
-        if (!given.has("runs") && told.runs) { given.set("runs", told.runs); }
+        const given = withRuns();
+        given.set("theme", document.documentElement.dataset.agThemeMode);
         const text = window.location.origin + window.location.pathname + written(given);
         const said = () => {
             button.textContent = "Copied";
@@ -301,15 +257,15 @@
         event.preventDefault();
     });
 
+    Object.assign(ours, { beside, fields, go, pageName, zoom });
     window.dash_clientside = window.dash_clientside || {};
-    window.dash_clientside.gradlens = {
-        theme, control, until, zoom, unzoom, zoomed: zoomText, flip, pause, tabled, address, tableToAddress, quickFilter,
+    window.dash_clientside.gradlens = Object.assign(window.dash_clientside.gradlens || {}, {
+        theme, control, until, unzoom, zoomed: zoomText, pause, address, tableToAddress, quickFilter,
         told: (told, view) => {
             window.gradlensTold = told;
             return { runs: (told && told.runs) || "", cursor: (view && view.cursor) || null };
         },
-    };
-    window.gradlensAddress = { fields, changed };  // for handles.js
+    });
     window.dashMantineFunctions = window.dashMantineFunctions || {};
     window.dashMantineFunctions.withUnit = (value, options) => `${value}${options.unit}`;
 })();

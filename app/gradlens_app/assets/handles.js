@@ -1,32 +1,21 @@
 // A line across a chart that the reader drags, or moves by the arrow keys: it sets a field of the address.
 (function () {
     "use strict";
-    const { fields, changed } = window.gradlensAddress;
-    const same = () => window.dash_clientside.no_update;
+    const ours = (window.gradlens = window.gradlens || {});
 
     const OFTEN_MS = 250;
     const GRIP = 9;
 
-    // Plotly draws after the figure has come; what it draws is then found.
-    function handles() {
-        let left = 60;
-        const look = () => {
-            const plots = [...document.querySelectorAll(".plot .js-plotly-plot")].filter((plot) => plot.on);
-            for (const plot of plots) {
-                if (!plot._gradlensHandle) {
-                    plot._gradlensHandle = true;
-                    plot.on("plotly_afterplot", () => placeHandle(plot));
-                }
-                placeHandle(plot);
-            }
-            left -= 1;
-            if (left > 0 && plots.length < document.querySelectorAll(".plot").length) { window.setTimeout(look, 50); }
-        };
-        look();
-        return same();
+    // Wherever Plotly draws anew, the handle goes along.
+    function placeHandle(plot) {
+        if (!plot._gradlensHandle) {
+            plot._gradlensHandle = true;
+            plot.on("plotly_afterplot", () => put(plot));
+        }
+        put(plot);
     }
 
-    function placeHandle(plot) {
+    function put(plot) {
         const told = plot.layout && plot.layout.meta && plot.layout.meta.handle;
         let grip = plot.querySelector(":scope > .handle");
         if (!told || !plot._fullLayout || !plot._fullLayout.xaxis) { if (grip) { grip.remove(); } return; }
@@ -63,10 +52,9 @@
 
     function setFromHandle(plot, grip) {
         delete grip.dataset.moving;
-        const given = fields();
+        const given = ours.fields();
         given.set(plot.layout.meta.handle.control, grip.dataset.value);
-        const search = changed(given);
-        if (search !== same()) { window.dash_clientside.set_props("go", { search: search }); }
+        ours.go(given);
     }
 
     function newHandle(plot) {
@@ -88,7 +76,7 @@
             if (grip.dataset.moving === "pointer") { moveHandle(plot, grip, pointer(event) - from); }
         });
         grip.addEventListener("pointerup", () => { if (grip.dataset.moving === "pointer") { setFromHandle(plot, grip); } });
-        grip.addEventListener("pointercancel", () => { delete grip.dataset.moving; placeHandle(plot); });
+        grip.addEventListener("pointercancel", () => { delete grip.dataset.moving; put(plot); });
         grip.addEventListener("keydown", (event) => {
             const up = { ArrowRight: 1, ArrowUp: 1, PageUp: 10, ArrowLeft: -1, ArrowDown: -1, PageDown: -10 }[event.key];
             if (!up || event.ctrlKey || event.metaKey || event.altKey) { return; }
@@ -103,5 +91,5 @@
         return grip;
     }
 
-    window.dash_clientside.gradlens.handles = handles;
+    ours.placeHandle = placeHandle;
 })();

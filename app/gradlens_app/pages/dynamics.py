@@ -26,7 +26,7 @@ MOST_CLOUDS = 8
 MANY = (
     f"Smoothness against gradient norm, and its correlation, are of up to {MOST_CLOUDS} runs; choose fewer to see it."
 )
-SECONDS = 0.25
+SECONDS = 0.4
 """What reading runs may take before the tiles show what is known so far."""
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dash_mantine_components as dmc
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
+from dash.exceptions import PreventUpdate
 
 from gradlens_app import layout, table
 from gradlens_app.data import Data, Entry
 from gradlens_app.names import accessible_name
 from gradlens_app.page import Page
 from gradlens_app.runs_said import said
+from gradlens_app.table_state import filters, sorting
 from gradlens_app.view import MOST_RUNS, View, ViewError
 
 FILL_SECONDS = 0.8
@@ -36,6 +40,7 @@ def body(data: Data) -> html.Div:
             html.P("", id="table-foot", className="foot"),
             html.Div(id="table-problems"),
             dcc.Store(id="asked"),
+            dcc.Store(id="rows"),
             dcc.Interval(id="fill", interval=SOON_MS, disabled=False),
         ]
     )
@@ -111,6 +116,7 @@ def connect(app: Dash, data: Data) -> None:
         Input("columns", "value"),
         Input("baseline", "value"),
         Input("run-table", "columnState"),
+        Input("run-table", "filterModel"),
         State("asked", "data"),
         prevent_initial_call=True,
     )
@@ -133,12 +139,14 @@ def _connect_rows(app: Dash, data: Data) -> None:
         Output("table-problems", "children"),
         Output("fill", "disabled"),
         Output("asked", "data"),
+        Output("rows", "data"),
         Input("fill", "n_intervals"),
         Input("live", "n_intervals"),
         Input("columns", "value"),
         Input("baseline", "value"),
         State("run-table", "columnDefs"),
         State("asked", "data"),
+        State("rows", "data"),
     )
     def fill(
         _n: int | None,
@@ -147,6 +155,7 @@ def _connect_rows(app: Dash, data: Data) -> None:
         baseline: str | None,
         known: list[Mapping[str, Any]] | None,
         asked: object,
+        has: str | None,
     ) -> tuple[object, ...]:
         listing = data.listing()
         rows = table.rows(data, listing.entries, columns, baseline or "", FILL_SECONDS)
@@ -154,6 +163,9 @@ def _connect_rows(app: Dash, data: Data) -> None:
         left = len(listing.entries) - len(rows.read) - rows.broken
         foot = f"{left:,} of {len(listing.entries):,} runs still to be read." if left else table.foot(listing.entries)
         same = [column["field"] for column in known or ()] == [column["field"] for column in rows.columns]
+        now = hashlib.sha256(json.dumps([rows.data, rows.columns, foot, problems]).encode()).hexdigest()[:16]
+        if now == has and asked is not None:
+            raise PreventUpdate
         return (
             list(rows.data),
             no_update if same else list(rows.columns),
@@ -161,6 +173,7 @@ def _connect_rows(app: Dash, data: Data) -> None:
             layout.problem_panel(problems),
             not left,
             {} if asked is None else no_update,
+            now,
         )
 
     @app.callback(
@@ -169,6 +182,7 @@ def _connect_rows(app: Dash, data: Data) -> None:
         Output("baseline", "value"),
         Output("run-table", "selectedRows"),
         Output("run-table", "columnState"),
+        Output("run-table", "filterModel"),
         Input("asked", "data"),
         State("address", "search"),
         prevent_initial_call=True,
@@ -177,16 +191,16 @@ def _connect_rows(app: Dash, data: Data) -> None:
         """What the address says, once: from then on the table writes it."""
         try:
             view = View.parse(search or "")
+            chosen = filters(view)
         except ViewError:
-            view = View()
-        sort = view.given.get("sort", "").rpartition(":")
-        state = [{"colId": sort[0], "sort": sort[2]}] if sort[2] in ("asc", "desc") else no_update
+            view, chosen = View(), {}
         return (
             view.given.get("find", ""),
             list(view.words("columns")) if "columns" in view.given else no_update,
             view.baseline or None,
-            {"ids": list(view.keys or ())},
-            state,
+            {"ids": list(view.keys)} if view.keys else no_update,  # who was quick to choose keeps the choice
+            sorting(view) or no_update,
+            chosen or no_update,
         )
 
 

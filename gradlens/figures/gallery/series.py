@@ -15,6 +15,7 @@ from gradlens.schema import label as axis_label
 from gradlens.store import Run
 
 Floats = NDArray[np.float64]
+_ROUNDING = 1e-6
 _SINCE = "time since the first step (s)"
 _LOG = {"loss": (False, True)}  # as in the AutoClip paper's figure 1
 
@@ -182,7 +183,8 @@ def _limits(heights: Sequence[Floats], *, log: bool) -> tuple[float, float]:
     if log:
         air = max((high / low) ** 0.04, 1.05)
         return low / air, high * air
-    air = 0.04 * (high - low) or 0.05 * abs(high) or 0.5
+    # A span that is rounding alone would give ticks of 17 digits.
+    air = 0.04 * (high - low) if high - low > _ROUNDING * max(-low, high) else 0.05 * abs(high) or 0.5
     return low - air, high + air
 
 
