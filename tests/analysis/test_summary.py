@@ -97,13 +97,13 @@ def long_run(root: Path, steps: int) -> Run:
     return gradlens.open_run(begun.path)
 
 
-@pytest.mark.parametrize("rule", [(None, 1.0), (10.0, None)], ids=["fixed", "autoclip"])
+@pytest.mark.parametrize("rule", [(None, 1.0, None), (10.0, None, None)], ids=["fixed", "autoclip"])
 def test_memory_does_not_grow_with_the_number_of_runs(rule: tuple[Any, Any], tmp_path: Path) -> None:
     run = long_run(tmp_path, 4_000)
 
     def peak(count: int) -> int:
         tracemalloc.start()
-        ask_each(1, question._ask, [run] * count, *rule)
+        ask_each(1, question._ask, [run] * count, rule)
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most

@@ -140,4 +140,4 @@ def test_predictions_lie_on_the_line_where_they_agree() -> None:
     assert matplotlib_renderer.render(figure, "svg").startswith(b"<?xml")
     assert plotly_renderer.render(figure)["data"]
     nothing = figures.prediction_check([("one", replace(right, floor=np.full(3, np.nan)), norms)])
-    assert drawn(nothing, 0, Text)[0].text == "there is no prediction with a sweep at its learning rate."
+    assert drawn(nothing, 0, Text)[0].text == "There is no prediction with a sweep at its learning rate."

@@ -34,7 +34,7 @@ def prediction_check(checks: Sequence[Check]) -> Figure:
     """
     shown = [check for check in checks if len(_both(*check[1:])[0])]
     if not shown:
-        why = "there is no prediction with a sweep at its learning rate."
+        why = "There is no prediction with a sweep at its learning rate."
         panel = Panel("Predicted against swept", "", _axis("swept", None), _axis("predicted", None), (Text(why),))
         return Figure(_NAME, (panel,), why, columns=1)
     ends = _limits(shown)
