@@ -43,8 +43,8 @@ def drawn_runs(sample_pair: list[Run], tmp_path_factory: pytest.TempPathFactory)
     root = tmp_path_factory.mktemp("sweep")
     write_sweep(root, sizes=(4, 16, 64), seeds=3)
     sweep = list(gradlens.open_runs(root))  # the first has micro-batches of two domains, and frozen estimates
-    names = ("micro_batch_bias", "sweet_spot", "prediction_check", "dragger_profile", "domain_detections", "noise_scale")
-    of = dict.fromkeys(names, sweep)
+    of_sweep = ("micro_batch_bias", "sweet_spot", "prediction_check", "dragger_profile", "domain_detections")
+    of = dict.fromkeys((*of_sweep, "noise_scale"), sweep)
     return {name: of.get(name, sample_pair)[: drawing.most] for name, drawing in figures.DRAWINGS.items()}
 
 
