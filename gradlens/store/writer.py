@@ -37,6 +37,8 @@ GIVE_UP_SECONDS: Final = 4.0
 """How long ``close`` waits for a disk that does nothing."""
 CLOSE_SECONDS: Final = 60.0
 """How long it waits for one that is slow."""
+LAST_BEAT_SECONDS: Final = 1.0
+"""How long it then tries to note how the run ended."""
 
 
 class RunWriter:
@@ -197,8 +199,10 @@ class RunWriter:
             self._threads[-1].join(0.02)
             now = time.monotonic()
             if now - self._moving > GIVE_UP_SECONDS or now - begin > CLOSE_SECONDS:
+                if self._queue or self.last_error is None:  # else what came before says more
+                    self._note(TimeoutError(f"closing took more than {now - begin:.0f} s"))
                 self._give_up()
-                self._note(TimeoutError(f"closing took more than {now - begin:.0f} s"))
+                self._say_how_it_ended()
                 break
         _writers.discard(self)
 
@@ -293,15 +297,22 @@ class RunWriter:
             self._beaten, self._told = now, state
 
     def _beat(self) -> None:
-        self._session.beat(
-            {
-                "rows": self._seq,
-                "acknowledged": self.acknowledged,
-                "dropped": self.dropped,
-                "last_error": self.last_error,
-                "closed": self._outcome,
-            }
-        )
+        with self._beating:
+            self._session.beat(
+                {
+                    "rows": self._seq,
+                    "acknowledged": self.acknowledged,
+                    "dropped": self.dropped,
+                    "last_error": self.last_error,
+                    "closed": self._outcome,
+                }
+            )
+
+    def _say_how_it_ended(self) -> None:
+        """Where the keeper is held up in something long: by a thread that a disk that does nothing may keep."""
+        beat = threading.Thread(target=lambda: self._try(self._beat), name="gradlens-beat", daemon=True)
+        beat.start()
+        beat.join(LAST_BEAT_SECONDS)
 
     def _try(self, keep: Any) -> bool:
         """Whether it went well; what is raised is noted, and must not end the thread."""
@@ -336,6 +347,7 @@ class RunWriter:
         self._arrived = threading.Condition(self._lock)
         self._written = threading.Condition(self._lock)
         self._wake = threading.Event()
+        self._beating = threading.Lock()
 
     def _in_child(self) -> None:
         """In a forked child there are no threads, and the run is the parent's."""

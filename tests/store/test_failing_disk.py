@@ -411,6 +411,39 @@ def test_a_disk_that_is_slow_to_sync_at_the_end_does_not_hide_how_the_run_ended(
         thread.join(10)
 
 
+def test_a_keeper_held_up_in_a_seal_does_not_hide_how_the_run_ended_and_what_was_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradlens.store.writer.GIVE_UP_SECONDS", 0.3)
+    monkeypatch.setattr("gradlens.store.session.SEAL_ROWS", 4)
+    sealing, released = threading.Event(), threading.Event()
+
+    class HeldUp(Disk):
+        def create(self, path: Path) -> int:
+            if path.parent.name == "steps":
+                sealing.set()
+                released.wait(30)
+            return super().create(path)
+
+    writer = RunWriter.create(tmp_path, "held up", {}, PARAMETERS, disk=HeldUp())
+    try:
+        for step in range(8):
+            writer.append({"step": step}, {})
+        assert sealing.wait(10)
+        writer.append({"step": 8} | {f"name {index}": 1.0 for index in range(5000)}, {})
+        assert writer.flush()
+        writer.close("finished")
+        run = gradlens.open_run(writer.path)
+        assert run.status == "finished"
+        assert run.series("step")[0].tolist() == list(range(8))
+        assert "too wide for a table" in run.problems[0]
+    finally:
+        released.set()
+    for thread in writer._threads:
+        thread.join(10)
+    assert gradlens.open_run(writer.path).series("step")[0].tolist() == list(range(8))
+
+
 def test_a_pipe_in_the_place_of_a_log_holds_nobody_up(tmp_path: Path) -> None:
     writer = RunWriter.create(tmp_path, "piped", {}, PARAMETERS)
     writer.append({"step": 0}, {})
