@@ -6,6 +6,7 @@ does, the training neither waits for long nor hears of it: rows wait in a bounde
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
@@ -39,6 +40,9 @@ CLOSE_SECONDS: Final = 60.0
 """How long it waits for one that is slow."""
 LAST_BEAT_SECONDS: Final = 1.0
 """How long it then tries to note how the run ended."""
+EXIT_SECONDS: Final = 10.0
+"""How long the end of the process waits for threads that ``close`` gave up on: one that Python cuts off inside the
+Parquet library takes the process down with it."""
 
 
 class RunWriter:
@@ -203,6 +207,7 @@ class RunWriter:
                     self._note(TimeoutError(f"closing took more than {now - begin:.0f} s"))
                 self._give_up()
                 self._say_how_it_ended()
+                _given_up.extend(self._threads)
                 break
         _writers.discard(self)
 
@@ -358,12 +363,23 @@ class RunWriter:
 
 
 _writers: weakref.WeakSet[RunWriter] = weakref.WeakSet()
+_given_up: list[threading.Thread] = []
 
 
 def _after_fork() -> None:
     for writer in list(_writers):
         writer._in_child()
     _writers.clear()
+    _given_up.clear()
+
+
+def _at_exit() -> None:
+    until = time.monotonic() + EXIT_SECONDS
+    for thread in _given_up:
+        thread.join(max(0.0, until - time.monotonic()))
+
+
+atexit.register(_at_exit)  # before any recorder's, so that it runs after them
 
 
 if hasattr(os, "register_at_fork"):

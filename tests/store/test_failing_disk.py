@@ -5,6 +5,7 @@ import os
 import shutil
 import statistics
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -442,6 +443,32 @@ def test_a_keeper_held_up_in_a_seal_does_not_hide_how_the_run_ended_and_what_was
     for thread in writer._threads:
         thread.join(10)
     assert gradlens.open_run(writer.path).series("step")[0].tolist() == list(range(8))
+
+
+SLOW_AT_THE_END = """
+import sys, time
+from pathlib import Path
+from gradlens.store import writer
+from gradlens.store.disk import Disk
+
+class Slow(Disk):
+    def create(self, path):
+        if path.parent.name == "steps":
+            time.sleep(1)
+        return super().create(path)
+
+writer.GIVE_UP_SECONDS = 0.2
+run = writer.RunWriter.create(Path(sys.argv[1]), "slow", {}, [("w", (2,), "float32", 0)], disk=Slow())
+run.append({"step": 0}, {})
+run.close("finished")
+"""
+
+
+def test_a_process_that_ends_lets_a_keeper_that_close_gave_up_on_end_first(tmp_path: Path) -> None:
+    """Else Python cuts its thread off, which inside the Parquet library aborts a training that went well."""
+    subprocess.run([sys.executable, "-c", SLOW_AT_THE_END, str(tmp_path)], check=True, timeout=60)
+    (path,) = tmp_path.iterdir()
+    assert [p.suffix for p in (path / "steps").iterdir()] == [".parquet"]
 
 
 def test_a_pipe_in_the_place_of_a_log_holds_nobody_up(tmp_path: Path) -> None:
