@@ -57,8 +57,7 @@ def picture(chart: Chart, figure: Figure, theme: str, view: View) -> dict[str, A
     panel = figure.panels[0]
     sentences = [mark.text for mark in panel.marks if isinstance(mark, Text)]
     if len(sentences) == len(panel.marks):  # the browser breaks lines where the card ends, Plotly does not
-        said = " ".join(text[:1].upper() + text[1:] for text in sentences)
-        return {"data": [], "layout": {"meta": {"sentence": said}}}
+        return {"data": [], "layout": {"meta": {"sentence": " ".join(sentences)}}}
     lines = sum(isinstance(mark, Line) and not mark.faint for mark in panel.marks)
     if chart.curves and view.window is not None:
         panel = replace(panel, x=replace(panel.x, limits=view.window))

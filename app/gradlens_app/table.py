@@ -33,6 +33,8 @@ _NUMBERS: tuple[tuple[str, str, str, str], ...] = (
 )
 _COMPARED = ("final_loss", "step_variation", "clipped")
 
+_AT_RIGHT = {"cellClass": "number ag-right-aligned-cell", "headerClass": "ag-right-aligned-header"}
+
 _GRID_THEME = """themeQuartz.withParams({
     backgroundColor: 'var(--card)', foregroundColor: 'var(--ink)', headerTextColor: 'var(--muted)',
     headerBackgroundColor: 'var(--card)', borderColor: 'var(--line)', accentColor: 'var(--accent)',
@@ -67,7 +69,7 @@ def grid(entries: Sequence[Entry]) -> dag.AgGrid:
     return dag.AgGrid(
         id="run-table",
         rowData=[_row(entry, None, None, names) for entry in entries],
-        columnDefs=_columns(names, compared=False),
+        columnDefs=_columns(entries, names, compared=False),
         getRowId="params.data.key",
         defaultColDef={"sortable": True, "filter": True, "resizable": True, "minWidth": 64},
         columnSize="autoSize",
@@ -106,7 +108,7 @@ def rows(data: Data, entries: Sequence[Entry], columns: Sequence[str] | None, ba
     ordered = (*first, *(entry for entry in entries if entry.key != baseline))
     return Rows(
         tuple(_row(entry, known.get(entry.key), base, names) for entry in ordered),
-        tuple(_columns(names, compared=bool(baseline))),
+        tuple(_columns(entries, names, compared=bool(baseline))),
         found.entries,
         len(found.problems),
     )
@@ -129,7 +131,7 @@ def foot(entries: Sequence[Entry]) -> str:
     return f"{text} The same wherever given: {', '.join(same)}."[:600] if same and len(entries) > 1 else text
 
 
-def _columns(names: Sequence[str], *, compared: bool) -> list[dict[str, Any]]:
+def _columns(entries: Sequence[Entry], names: Sequence[str], *, compared: bool) -> list[dict[str, Any]]:
     def number(field: str, title: str, formatter: str, meaning: str) -> dict[str, Any]:
         return {
             "field": field,
@@ -137,8 +139,7 @@ def _columns(names: Sequence[str], *, compared: bool) -> list[dict[str, Any]]:
             "headerTooltip": meaning,
             "filter": "agNumberColumnFilter",
             "valueFormatter": {"function": formatter},
-            "cellClass": "number ag-right-aligned-cell",
-            "headerClass": "ag-right-aligned-header",
+            **_AT_RIGHT,
         }
 
     numbers = []
@@ -150,6 +151,7 @@ def _columns(names: Sequence[str], *, compared: bool) -> list[dict[str, Any]]:
             )
     config = [
         {"field": _field(name), "headerName": name, "headerTooltip": "from the run's config", "cellClass": "number"}
+        | (_AT_RIGHT | {"filter": "agNumberColumnFilter"} if _is_numeric(entries, name) else {})
         for name in names
     ]
     name = {
@@ -182,6 +184,12 @@ def _config(entries: Sequence[Entry]) -> dict[str, set[str]]:
     """Every entry of the configs with the values it takes."""
     names = dict.fromkeys(str(name) for entry in entries for name in entry.run.config)
     return {name: {str(e.run.config[name]) for e in entries if name in e.run.config} for name in names}
+
+
+def _is_numeric(entries: Sequence[Entry], name: str) -> bool:
+    """Whether every run that has this config entry has a number there."""
+    values = [_cell(entry.run.config[name]) for entry in entries if name in entry.run.config]
+    return all(isinstance(value, (int, float)) for value in values if value is not None)
 
 
 def _row(entry: Entry, summary: Summary | None, base: Summary | None, names: Sequence[str]) -> dict[str, Any]:

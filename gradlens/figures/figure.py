@@ -182,6 +182,9 @@ class Text:
 
     text: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", sentence(self.text))
+
 
 Mark = Line | Points | Band | Heatmap | Bars | Hexbin | Rule | Text
 
@@ -258,6 +261,9 @@ class Figure:
     columns: int = 2
     source: Source | None = field(default=None, compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "caption", sentence(self.caption))
+
     @property
     def rows(self) -> int:
         """Rows of panels."""
@@ -266,6 +272,15 @@ class Figure:
     def only(self, index: int) -> Figure:
         """The figure of one panel alone."""
         return replace(self, panels=(self.panels[index],), columns=1, source=None)
+
+
+def sentence(text: str) -> str:
+    """A clause, as the analysis says it after a colon, where it stands alone.
+
+    >>> sentence("run 'a' has no steps.")
+    "Run 'a' has no steps."
+    """
+    return text[:1].upper() + text[1:]
 
 
 def _check_lengths(what: str, n: int, each: dict[str, Floats | None]) -> None:

@@ -177,7 +177,7 @@ def test_figures_without_an_answer_hold_the_sentence(write_run: WriteRun) -> Non
         figure = figures.draw(name, [run], **options)
         assert figure.name == name
         assert any(marks(panel, Text) for panel in figure.panels), name
-        assert figure.caption.startswith("run 'run'"), name
+        assert figure.caption.startswith("Run 'run'"), name
         drawn(figure)
 
 

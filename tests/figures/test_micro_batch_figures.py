@@ -57,7 +57,7 @@ def test_the_first_panel_marks_what_ties_with_the_best_and_the_prediction() -> N
     assert [tick[1] for tick in figure.panels[0].x.ticks or ()] == ["1", "4", "64"]
     assert "Constant bias" in [panel.title for panel in figure.panels]
     (said,) = drawn(figure, 1, Text)
-    assert said.text.startswith("not identified: it takes three learning rates")
+    assert said.text.startswith("Not identified: it takes three learning rates")
 
 
 def test_a_colour_means_one_thing_in_all_panels() -> None:
@@ -111,9 +111,9 @@ def test_both_renderers_draw_it(seeds: int) -> None:
 
 def test_nothing_to_show_is_a_sentence() -> None:
     empty = figures.micro_batch_bias(micro_batch_bias([]))
-    assert drawn(empty, 0, Text)[0].text.startswith("there are no runs of micro-batch clipping that count")
+    assert drawn(empty, 0, Text)[0].text.startswith("There are no runs of micro-batch clipping that count")
     said = figures.strategy_comparison(StrategyComparison(status="no runs were given."))
-    assert drawn(said, 0, Text)[0].text == said.caption == "no runs were given."
+    assert drawn(said, 0, Text)[0].text == said.caption == "No runs were given."
 
 
 def test_predictions_lie_on_the_line_where_they_agree() -> None:

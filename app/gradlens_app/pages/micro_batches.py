@@ -27,7 +27,7 @@ from gradlens.analysis import (
     what_to_record,
 )
 from gradlens.analysis.micro_batch_bias import RateSweep
-from gradlens.figures.figure import Figure
+from gradlens.figures.figure import Figure, sentence
 from gradlens.figures.gallery.micro_batch_bias import sweep_shown
 from gradlens.store import Run
 from gradlens_app.controls import Choice
@@ -70,7 +70,7 @@ def answer(data: Data, entries: Sequence[Entry], view: View) -> Answer:
     charts: list[Chart] = []
     if any(each.swept for each in has.answers):
         if mixed:
-            notes.append(mixed[:1].upper() + mixed[1:])
+            notes.append(sentence(mixed))
         else:
             charts += panels("sweep", SWEEP, partial(_sweep_figure, data, entries, view), legend=True)
     frozen, table = _one(has, view, "frozen"), _one(has, view, "table")

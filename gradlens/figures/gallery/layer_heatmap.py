@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from gradlens.analysis import LayerProfile
-from gradlens.figures.figure import Axis, Figure, Heatmap, Panel, Text
+from gradlens.figures.figure import Axis, Figure, Heatmap, Panel, Text, sentence
 from gradlens.figures.gallery.names import shortened
 from gradlens.schema import FRACTIONS
 from gradlens.schema import label as axis_label
@@ -37,7 +37,7 @@ def layer_heatmap(
     if show not in _WORDS or rows < 1:
         raise ValueError(f"show is 'high', 'mean' or 'low' and rows at least 1; got {show!r} and {rows!r}.")
     x, unit = Axis(axis_label("step")), axis_label(result.kind)
-    title = f"{unit[:1].upper()}{unit[1:]} by layer"
+    title = f"{sentence(unit)} by layer"
     if result.status:
         panel = Panel(title, "", x, Axis(""), (Text(result.status),))
         return Figure("layer_heatmap", (panel,), result.status, columns=1)
@@ -82,7 +82,7 @@ def _caption(
     known = np.where(np.isfinite(values), values, -np.inf)
     layer, column = np.unravel_index(int(known.argmax()), known.shape)
     text = (
-        f"{unit[:1].upper()}{unit[1:]} of {len(result.names):,} layers over steps {result.edges[0]:,} to "
+        f"{sentence(unit)} of {len(result.names):,} layers over steps {result.edges[0]:,} to "
         f"{result.edges[-1] - 1:,}, the {_WORDS[show]} value of each stretch"
     )
     if np.isfinite(known.max()):

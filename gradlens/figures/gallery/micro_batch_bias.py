@@ -11,7 +11,7 @@ from gradlens.analysis.ladders import Ladder
 from gradlens.analysis.micro_batch_bias import MicroBatchBias, RateSweep
 from gradlens.analysis.pruning import PruningEffect
 from gradlens.analysis.sweet_spot import SweetSpot
-from gradlens.figures.figure import Axis, Figure, Line, Mark, Panel, Points, Rule, Text
+from gradlens.figures.figure import Axis, Figure, Line, Mark, Panel, Points, Rule, Text, sentence
 from gradlens.schema import label as axis_label
 
 Floats = NDArray[np.float64]
@@ -204,28 +204,24 @@ def _caption(
     said = [
         f"Micro-batch clipping at {at}, {least.n} seeds, 95 % intervals. The {name} is least at b = {least.best}",
         f"(not distinguishable: {', '.join(map(str, least.ties))}).",
-        _sentence(sweep.norm.status or "It is an interior minimum."),
+        sentence(sweep.norm.status or "It is an interior minimum."),
     ]
     if sweep.status:
-        said.append(_sentence(sweep.status))
+        said.append(sentence(sweep.status))
     if sweep.metric is not None:
         best = sweep.metric.minimum
         ties = ", ".join(map(str, best.ties))
         said.append(f"{sweep.metric.quantity} is best at b = {best.best} (not distinguishable: {ties}).")
-        said.append(_sentence(sweep.metric.status or "It is an interior maximum."))
+        said.append(sentence(sweep.metric.status or "It is an interior maximum."))
     found = list(map(str, sorted({each.micro_batch_size for each in result.biases if not each.status})))
     said.append(
         f"A constant bias is identified at b = {', '.join(found)}." if found else "No constant bias is identified."
     )
     if prediction is not None:
-        doubt = f" {_sentence(prediction.status)}" if prediction.status else ""
+        doubt = f" {sentence(prediction.status)}" if prediction.status else ""
         said.append(f"Dashed: predicted from the run {prediction.run!r} alone, best b = {prediction.best}; how far its")
         said.append(f"norms are off is not known.{doubt}")
     if any(each.versus == "control" for each in effects):
         said.append("The control has the same step length at every step, without clipping any micro-batch.")
-    said += [_sentence(each) for each in result.doubts]
+    said += [sentence(each) for each in result.doubts]
     return " ".join(said)
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlens.analysis import Spread, Trace, spread
-from gradlens.figures.figure import Axis, Band, Figure, Line, Mark, Panel, Points, Text
+from gradlens.figures.figure import Axis, Band, Figure, Line, Mark, Panel, Points, Text, sentence
 from gradlens.figures.palette import dashed
 from gradlens.schema import STEP_COLUMNS
 from gradlens.schema import label as axis_label
@@ -152,8 +152,7 @@ def series_caption(name: str, clock: str) -> str:
 
 
 def _title(name: str) -> str:
-    text = axis_label(name)
-    return text[:1].upper() + text[1:]
+    return sentence(axis_label(name))
 
 
 def _across(clock: str) -> str:
@@ -207,6 +206,4 @@ def _why(traces: Sequence[Trace]) -> str:
     said = list(dict.fromkeys(t.status for t in traces if t.status))
     if not said:
         return "There are no values between these ends; show all again." if traces else "No run is chosen."
-    return (
-        said[0][:1].upper() + said[0][1:] if len(said) == 1 else f"None of these {len(traces)} runs recorded it here."
-    )
+    return said[0] if len(said) == 1 else f"None of these {len(traces)} runs recorded it here."

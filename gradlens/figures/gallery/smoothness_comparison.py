@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gradlens.analysis import SmoothnessComparison, difference_verdict, matched_verdict
-from gradlens.figures.figure import Axis, Bars, Figure, Mark, Panel, Points, Rule, Text
+from gradlens.figures.figure import Axis, Bars, Figure, Mark, Panel, Points, Rule, Text, sentence
 from gradlens.figures.gallery.curves import thinned
 from gradlens.schema import label as axis_label
 from gradlens.stats import CorrelationDifference
@@ -81,7 +81,7 @@ def smoothness_at_loss(found: SmoothnessComparison, labels: Sequence[str], colou
         )
     said = [f"Smoothness against training loss, {labels[0]} and {labels[1]}: {foot}.", matched_verdict(matched)]
     said += [*matched.caveats] if not matched.status else []
-    caption = " ".join(text[:1].upper() + text[1:].rstrip(".") + "." for text in said if text)
+    caption = " ".join(sentence(text).rstrip(".") + "." for text in said if text)
     panel = Panel(title, subtitle, x, y, tuple(marks), foot)
     return Figure("smoothness_at_loss", (panel,), caption, columns=1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gradlens.analysis.strategies import Strategy, StrategyComparison
-from gradlens.figures.figure import Axis, Bars, Figure, Mark, Panel, Points, Text
+from gradlens.figures.figure import Axis, Bars, Figure, Mark, Panel, Points, Text, sentence
 from gradlens.schema import label as axis_label
 from gradlens.stats.mean_interval import MeanInterval
 
@@ -39,7 +39,7 @@ def strategy_comparison(result: StrategyComparison) -> Figure:
 def _panel(usable: list[Strategy], title: str, subtitle: str, unit: str, values: list[MeanInterval]) -> Panel:
     mean, low, high = (np.array([float(getattr(each, end)) for each in values]) for end in ("mean", "low", "high"))
     if not np.isfinite(mean).any():
-        return Panel(title, subtitle, Axis(""), Axis(unit), (Text("not recorded."),))
+        return Panel(title, subtitle, Axis(""), Axis(unit), (Text("Not recorded."),))
     # Points, not bars from zero: what differs between good strategies is small.
     at = np.arange(len(usable), dtype=np.float64)
     ticks = tuple(zip(at.tolist(), _letters(usable), strict=True))
@@ -87,6 +87,6 @@ def _caption(result: StrategyComparison) -> str:
             f"{each.name} less {each.baseline}: {name} {float(found.mean):+.3g} "
             f"[{float(found.low):+.3g}, {float(found.high):+.3g}], paired by seed."
         )
-    said += [f"{each[:1].upper()}{each[1:]}" for each in result.doubts]
+    said += [sentence(each) for each in result.doubts]
     said += [f"Left out: {each}" for strategy in result.strategies for each in strategy.excluded]
     return " ".join(said)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gradlens.analysis import SweetSpot
-from gradlens.figures.figure import Axis, Figure, Line, Mark, Panel, Points, Text
+from gradlens.figures.figure import Axis, Figure, Line, Mark, Panel, Points, Text, sentence
 from gradlens.schema import label as axis_label
 
 _NAME, _TITLE = "sweet_spot", "Predicted from one run"
@@ -48,6 +48,6 @@ def sweet_spot(result: SweetSpot) -> Figure:
     caption = (
         f"Gradient norm at rest predicted from the run {result.run!r} alone, at lr {result.lr:g} and smoothness "
         f"{result.smoothness:.3g}: best b = {result.best}. Bars: the 95 % resampling error of {len(result.steps)} "
-        f"probes only; how far a swept norm would be is not known. {doubt[:1].upper()}{doubt[1:]}"
+        f"probes only; how far a swept norm would be is not known. {sentence(doubt)}"
     )
     return Figure(_NAME, (panel,), caption, columns=1)

@@ -95,7 +95,7 @@ def norm_clouds(
         for run, answer, text, colour, shown in zip(runs, answers, labels, colours, steps, strict=True)
     )
     said = _said_of_clouds(runs, labels, answers, steps)
-    return Figure("norm_clouds", panels, said[:1].upper() + said[1:], columns=min(2, len(panels)))
+    return Figure("norm_clouds", panels, said, columns=min(2, len(panels)))
 
 
 def run_labels(runs: Sequence[Run]) -> tuple[str, ...]:
