@@ -18,6 +18,7 @@ import plotly
 from playwright.sync_api import sync_playwright
 
 from benchmarks import app_runs, machine, report
+from benchmarks.app_bare import bare_paints
 from benchmarks.app_peer import tensorboard_row
 from benchmarks.processes import ROOT
 from benchmarks.progress import say
@@ -30,14 +31,16 @@ SERIES = ("loss", "grad_norm", "update_norm", "accuracy", "perplexity", "overhea
 UNSEEN = ("param_norm", "lr", "samples")
 CLIENTS, EVERY, SECONDS = 32, 2.0, 60.0
 FEW_STEPS = 2_000  # as many as TensorBoard is asked to draw
-_REPORT = report.Report(report.RESULTS / "app", "What the dashboard takes", "make bench-app", ("TensorBoard",))
+_REPORT = report.Report(
+    report.RESULTS / "app", "What the dashboard takes", "make bench-app", ("Dash alone", "TensorBoard")
+)
 _SERVE = """
 import sys
 from gradlens_app import serve
 serve(sys.argv[1], port=0, open_browser=False, announce=lambda address: print(address, flush=True))
 """
 _DRAWN = """([count, all]) => { const cards = [...document.querySelectorAll('.card')];
-return cards.length === count && cards.every(card => card.querySelector('.trace')
+return cards.length === count && cards.every(card => card.querySelector('.curves, .trace .js-line')
     || (!all && card.getBoundingClientRect().top >= window.innerHeight)); }"""
 _NOTES = (
     f"{RUNS} runs of {app_runs.STEPS:,} steps, {app_runs.DISTINCT} that differ and links to their files, compacted; "
@@ -45,6 +48,7 @@ _NOTES = (
     "First paint: from the navigation until every one of the six charts has drawn its curves, in headless Chromium on "
     "the same two cores as the server. First of a server: nothing is kept yet. Again: the page is reloaded. In view: "
     "until those that a window of 1,440 x 1,000 pixels shows are drawn; the others follow.",
+    "Dash alone: a page that holds nothing but the same six charts as Dash's graphs, their curves ready, reloaded.",
     f"One chart of short runs: the same page over {RUNS} runs of {FEW_STEPS:,} steps, what TensorBoard is given too.",
     "Callback: one request after another, from its sending to its last byte. Cold: a series that nobody has asked for. "
     "Redrawn: its curves are kept, the figure is drawn anew (another theme). Repeated: the same request.",
@@ -79,8 +83,9 @@ def measure(root):
     with served(root) as (address, process):
         say("painting")
         paints, seen, asked = painted(address, keys, SERIES)
+        bare = bare_paints([_drawing(address, name, keys) for name in SERIES])
         say("asking")
-        rows = paint_rows(paints, seen) + callback_rows(address, keys)
+        rows = paint_rows(paints, seen, bare) + callback_rows(address, keys)
         say(f"{CLIENTS} clients for {SECONDS:g} s")
         return rows + load_rows(address, asked["poll"], process.pid)
 
@@ -135,11 +140,11 @@ def _note(asked, sent):
         asked["poll"] = json.loads(sent.post_data)
 
 
-def paint_rows(paints, seen):
+def paint_rows(paints, seen, bare):
     """First paint."""
     return [
         report.Row("first paint, first of a server (s)", {report.OWN: paints[:1]}, most=1.0),
-        report.Row("first paint, again (s)", {report.OWN: paints[1:]}, most=1.0),
+        report.Row("first paint, again (s)", {report.OWN: paints[1:], "Dash alone": bare}, most=1.0),
         report.Row("charts in view, again (s)", {report.OWN: seen[1:]}, most=1.0),
     ]
 

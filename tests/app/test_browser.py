@@ -269,6 +269,35 @@ def test_the_pointer_names_the_curve_that_it_is_on_among_many(visit: Callable[[P
     assert np.isclose(losses, float(value), rtol=1e-3).any()
     seen.page.mouse.move(5, 5)
     plot.locator(".tip").wait_for(state="detached")
+    for start, end in ((0.0, 1.0), (0.2, 0.6)):
+        if start:
+            seen.drag(0, start, end)
+            seen.wait_for("() => location.search.includes('zoom=')")
+        seen.wait_for("() => { const [inked, points] = (" + INK + ")(); return inked === points && points > 300; }")
+        assert 0 < seen.page.evaluate(INK)[2] < 0.6
+
+
+INK = """() => {
+    const plot = document.querySelector('.js-plotly-plot'), canvas = plot.querySelector('.curves');
+    const { xaxis, yaxis } = plot._fullLayout, ratio = window.devicePixelRatio;
+    const copy = new OffscreenCanvas(canvas.width, canvas.height);
+    const pen = copy.getContext('2d', { willReadFrequently: true });
+    pen.drawImage(canvas, 0, 0);
+    const { data, width } = pen.getImageData(0, 0, canvas.width, canvas.height);
+    const alpha = (x, y) => data[4 * (Math.floor(y * ratio) * width + Math.floor(x * ratio)) + 3];
+    let inked = 0, points = 0;
+    for (const { x, y } of plot.data) {
+        for (let index = 0; index < x.length; index += 1) {
+            const across = xaxis.d2p(x[index]), up = yaxis.d2p(y[index]);
+            if (!(across >= 1 && across < xaxis._length - 1 && up >= 1 && up < yaxis._length - 1)) { continue; }
+            points += 1;
+            inked += alpha(across, up) > 0;
+        }
+    }
+    const all = data.filter((_, index) => index % 4 === 3);
+    return [inked, points, all.filter((value) => value > 0).length / all.length];
+}"""
+"""How many points of a chart's curves are where Plotly has them, of how many, and what share of the canvas is inked."""
 
 
 def test_the_table_keeps_its_state_in_the_address(visit: Callable[[Path], Visit], read_pair: Path) -> None:

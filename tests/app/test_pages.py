@@ -219,6 +219,9 @@ def test_nan_and_infinity_are_marked(tmp_path: Path) -> None:
     panel = drawn(see(Data([tmp_path]), None).answer.charts[1]).panels[0]
     (crosses,) = (mark for mark in panel.marks if isinstance(mark, Points))
     assert crosses.x.tolist() == [7, 9]
+    assert panel.y.limits is not None
+    lowest = min(mark.y.min() for mark in panel.marks if isinstance(mark, Line))
+    assert panel.y.limits[0] < crosses.y[0] == crosses.y[1] < lowest  # whole, and on no curve
     assert "2 NaN or infinite, marked ×" in panel.foot
 
 

@@ -134,12 +134,14 @@
         }
         const graph = graphOf(card);
         // Plotly writes into the layout that it is given; it asks again what is under a resting pointer.
-        await window.Plotly.react(graph, chart.data.slice(), structuredClone(chart.layout), CONFIG);
+        const data = ours.spare(graph, chart.data, chart.layout);
+        await window.Plotly.react(graph, data, structuredClone(chart.layout), CONFIG);
         if (!graph.isConnected) { return; }
         place.classList.remove("waiting");
         if (isNew) {
             graph.on("plotly_relayout", (moved) => ours.zoom(moved, graph));
             ours.follow(graph);
+            ours.paintAlong(graph);
             sizes.observe(graph);
         }
         ours.placeHandle(graph);

@@ -162,7 +162,7 @@ def _connect_rows(app: Dash, data: Data) -> None:
         problems = (*listing.problems, *said(data, rows.read, ()))
         left = len(listing.entries) - len(rows.read) - rows.broken
         foot = f"{left:,} of {len(listing.entries):,} runs still to be read." if left else table.foot(listing.entries)
-        same = [column["field"] for column in known or ()] == [column["field"] for column in rows.columns]
+        same = list(map(_kind, known or ())) == list(map(_kind, rows.columns))
         now = hashlib.sha256(json.dumps([rows.data, rows.columns, foot, problems]).encode()).hexdigest()[:16]
         if now == has and asked is not None:
             raise PreventUpdate
@@ -202,6 +202,11 @@ def _connect_rows(app: Dash, data: Data) -> None:
             sorting(view) or no_update,
             chosen or no_update,
         )
+
+
+def _kind(column: Mapping[str, Any]) -> tuple[object, object]:
+    """What a column holds, and whether as numbers."""
+    return column["field"], column.get("filter")
 
 
 PAGE = Page(

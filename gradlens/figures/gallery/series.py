@@ -16,6 +16,8 @@ from gradlens.store import Run
 
 Floats = NDArray[np.float64]
 _ROUNDING = 1e-6
+_CROSSES_AT = 0.02
+"""Share of the height at which what is not finite is marked."""
 _SINCE = "time since the first step (s)"
 _LOG = {"loss": (False, True)}  # as in the AutoClip paper's figure 1
 
@@ -76,7 +78,8 @@ def series(
             marks.append(Line(*raw, role, text, dashed=dashed(role)))
         if len(one.odd_x):
             at = one.odd_x if until is None else one.odd_x[one.odd_x <= until]
-            marks.append(Points(at, np.full(len(at), limits[0]), role, f"{text}: NaN or infinite", marker="cross"))
+            y = np.full(len(at), _under(limits, log=log[1]))
+            marks.append(Points(at, y, role, f"{text}: NaN or infinite", marker="cross"))
     return _panel(traces, (*under, *marks), log, _foot(traces, smoothing, log), limits)
 
 
@@ -185,6 +188,12 @@ def _limits(heights: Sequence[Floats], *, log: bool) -> tuple[float, float]:
     # A span that is rounding alone would give ticks of 17 digits.
     air = 0.04 * (high - low) if high - low > _ROUNDING * max(-low, high) else 0.05 * abs(high) or 0.5
     return low - air, high + air
+
+
+def _under(limits: tuple[float, float], *, log: bool) -> float:
+    """Between the lower edge and the lowest curve, so that a cross is whole and covers none."""
+    low, high = limits
+    return low * (high / low) ** _CROSSES_AT if log else low + _CROSSES_AT * (high - low)
 
 
 def _foot(traces: Sequence[Trace], smoothing: float, log: tuple[bool, bool]) -> str:
