@@ -56,6 +56,9 @@ class TailFit:
 def tail_fit(steps: ArrayLike, values: ArrayLike, *, tries: int = 400, seed: int = 0) -> TailFit:
     """Fit the mean over seeds, and refit it to resampled seeds.
 
+    Every measurement counts alike: the curve is followed best where they are dense. Where the constant is the question,
+    and the beginning is no power law, measure the end as often as the beginning.
+
     Args:
         steps: (m,) ascending; those at 0 are left out.
         values: (n, m) positive; a row is one seed.
