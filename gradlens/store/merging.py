@@ -21,7 +21,7 @@ from gradlens.store.errors import RunError
 from gradlens.store.layout import SegmentName
 from gradlens.store.pyramid import Summaries, merge
 from gradlens.store.segments import Segment
-from gradlens.store.tables import MAX_ROWS, MICRO_BATCH_SCHEMA, STEP_KEYS, TENSOR_SCHEMA, column_order, column_type
+from gradlens.store.tables import MAX_ROWS, MICRO_BATCH_SCHEMA, TENSOR_SCHEMA, column_order, column_type
 
 MERGED_BYTES: Final = 160 << 20
 GROUP_BYTES: Final = 256 << 20
@@ -115,8 +115,9 @@ def _merge(disk: Disk, folder: Path, parts: Sequence[Segment], tick: Tick) -> in
 def _merged_steps(parts: Sequence[Segment]) -> tuple[Iterator[pa.Table], dict[str, Summaries]]:
     names = column_order({name for part in parts for name in part.columns})
     schema = pa.schema([(name, column_type(name)) for name in names])
-    found = {name: merge([part.pyramid(name) for part in parts]) for name in names if name not in STEP_KEYS}
-    pyramids = {name: entries for name, entries in found.items() if len(entries)}
+    brought = [part.pyramids() for part in parts]
+    numeric = (name for name in names if any(name in each for each in brought))
+    pyramids = {name: merge([each[name] for each in brought if name in each]) for name in numeric}
     return _together(parts, schema, max(1, GROUP_BYTES // (8 * len(names)))), pyramids
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from gradlens.store.errors import RunError
 from gradlens.store.layout import BLOCK, SegmentName
 from gradlens.store.pyramid import SUMMARY, Summaries, summarise
 from gradlens.store.segments.ends import MAX_FILE, Footer, Head, answer, crc_of, footer_of, head_of
-from gradlens.store.tables import PARAMETERS, TABLES
+from gradlens.store.tables import PARAMETERS, STEP_KEYS, TABLES
 
 _MAX_VALUES = 1 << 24  # in one column chunk
 _MAX_TEXT = 1 << 28  # bytes of text, once each row has its own
@@ -126,8 +126,9 @@ class Segment:
             RunError: if a column's bytes do not match the index, or are no Parquet.
             FileNotFoundError: if the file is gone.
         """
-        footer, names = self._footer, [name for name in self.columns if name in columns]
-        places = [self.columns.index(name) for name in names]
+        footer, wanted = self._footer, set(columns)
+        places = [place for place, name in enumerate(self.columns) if name in wanted]
+        names = [self.columns[place] for place in places]
         with self._reading(), files.opened(self.path) as (file, _):
             chosen = [number for number, group in enumerate(footer.groups) if groups is None or groups(group)]
             values = sum(self._check(file, group, place) for group in chosen for place in places)
@@ -152,12 +153,33 @@ class Segment:
             RunError: as :meth:`read`.
             FileNotFoundError: if the file is gone.
         """
-        place = self._head.entries.get("pyramids", {}).get(column)
-        if place is None:
+        if column not in self._brought:
             return self._summarised(column)
-        offset, count, crc = place
         with self._reading(), files.opened(self.path) as (file, _):
-            data = files.read(file, offset, count * SUMMARY.itemsize)
+            return self._read_pyramid(file, column)
+
+    def pyramids(self) -> dict[str, Summaries]:
+        """Summaries of every column that has any, keys aside, as :meth:`pyramid` gives them; the file is opened once.
+
+        Raises:
+            RunError: as :meth:`read`.
+            FileNotFoundError: if the file is gone.
+        """
+        with self._reading(), files.opened(self.path) as (file, _):
+            found = {column: self._read_pyramid(file, column) for column in self._brought}
+        others = (column for column in self.columns if column not in found and column not in STEP_KEYS)
+        found |= {column: self._summarised(column) for column in others}
+        return {column: entries for column, entries in found.items() if len(entries)}
+
+    @property
+    def _brought(self) -> Mapping[str, tuple[int, int, int]]:
+        """Place, number and checksum of the summaries that it brings."""
+        brought: Mapping[str, tuple[int, int, int]] = self._head.entries.get("pyramids", {})
+        return brought
+
+    def _read_pyramid(self, file: io.FileIO, column: str) -> Summaries:
+        offset, count, crc = self._brought[column]
+        data = files.read(file, offset, count * SUMMARY.itemsize)
         if zlib.crc32(data) != crc:
             raise self._broken(f"is damaged: the summaries of {column!r} do not match their checksum")
         return np.frombuffer(data, SUMMARY)
@@ -216,8 +238,8 @@ class Segment:
             for group in range(len(self._footer.groups)):
                 for place in range(len(self.columns)):
                     self._check(file, group, place)
-        for column in self._head.entries.get("pyramids", {}):
-            self.pyramid(column)
+            for column in self._brought:
+                self._read_pyramid(file, column)
 
     @property
     def damage(self) -> tuple[str, ...]:
