@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -182,8 +183,25 @@ def told(step: int, turn: int) -> list[tuple[Any, ...]]:
 
 def measured(frame: Any, *more: str) -> list[tuple[Any, ...]]:
     """The same, of those that a run has."""
-    frame = frame[["step", "micro_batch", "loss", "samples", "domain", *more]].astype({"domain": object})
-    return list(frame.where(frame.notna(), None).itertuples(index=False, name=None))
+    columns = [frame[name].tolist() for name in ("step", "micro_batch", "loss", "samples", "domain", *more)]
+    columns[4] = [text if isinstance(text, str) else None for text in columns[4]]
+    return list(zip(*columns, strict=True))
+
+
+_OF_ITS_TIME = re.compile(rb'"(created|heartbeat|run_id)": [^,}\n]*')
+
+
+def left_on_disk(root: Path) -> tuple[tuple[str, bytes | None], ...]:
+    """Every name and byte under a root of one run, but for its times, its id and the marks of its temporaries.
+
+    What differs in these alone is the same to a reader and to whoever resumes the run.
+    """
+    found = []
+    for path in sorted(root.rglob("*")):
+        name = re.sub(r"\.[^.]+\.tmp$", ".tmp", "/".join(path.relative_to(root).parts[1:]))
+        data = path.read_bytes() if path.is_file() else None
+        found.append((name, _OF_ITS_TIME.sub(b"", data) if data and ".json" in name else data))
+    return tuple(found)
 
 
 def open_only(root: Path) -> Run | None:

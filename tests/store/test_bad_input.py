@@ -167,6 +167,9 @@ def test_missing_folders_and_names(write_run: WriteRun) -> None:
 # ---- folders that somebody made, asked everything in a process of its own --------------------------------------------
 
 
+SHARDS = 3
+
+
 @pytest.fixture
 def pristine(tmp_path: Path) -> Path:
     """A run in two segments a table, and one in two logs."""
@@ -183,10 +186,11 @@ def worker() -> Iterator[Worker]:
     made.close()
 
 
+@pytest.mark.parametrize("shard", range(SHARDS))
 def test_a_bad_folder_is_read_as_far_as_it_goes_and_the_good_one_beside_it_in_full(
-    pristine: Path, worker: Worker, tmp_path: Path, count: Count
+    shard: int, pristine: Path, worker: Worker, tmp_path: Path, count: Count
 ) -> None:
-    names = list(hostile.CASES)
+    names = list(hostile.CASES)[shard::SHARDS]
     results = worker.run("hostile:exercise", names, str(pristine), str(tmp_path / "root"))
     count("hand-made bad files and folders", len(names))
     count("wrong numbers", sum(len(result.get("wrong", ())) for result in results))

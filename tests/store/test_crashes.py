@@ -13,6 +13,7 @@ from crash import (
     DyingDisk,
     begin,
     check,
+    left_on_disk,
     micro_batches,
     mortal,
     open_only,
@@ -42,7 +43,7 @@ def points(operations: list[str], shard: int) -> list[tuple[int, int]]:
         for at, name in enumerate(operations)
         for percent in (FRACTIONS if name == "append" else (FRACTIONS[0], FRACTIONS[-1]))
     ]
-    return whole[shard::SHARDS]
+    return whole[len(whole) * shard // SHARDS : len(whole) * (shard + 1) // SHARDS]
 
 
 def fresh(disk: Disk, root: Path, acknowledged: list[int]) -> None:
@@ -83,7 +84,7 @@ def go_on(root: Path, turns: dict[int, tuple[list[int], int]]) -> None:
         number: rows for number, rows in turns.items() if number < turn.number
     }  # one that did not claim is not there
     more: list[int] = []
-    record(turn, turn.number, range(11, 16), more)
+    record(turn, turn.number, range(11, 14), more)
     compact_run(run.path)
     run = open_only(root)
     assert run is not None
@@ -123,6 +124,7 @@ def test_a_crash_at_any_point_loses_and_doubles_nothing(
     play(rehearsal, root, whole)
     tried = points(rehearsal.operations, shard)
     assert {"create", "append", "sync", "close", "rename", "sync_folder", "remove"} <= set(rehearsal.operations)
+    seen = set()  # a death between two operations leaves what one before the second leaves, which is checked once
     for at, percent in tried:
         root = tmp_path / "root"
         shutil.copytree(before, root)
@@ -132,6 +134,11 @@ def test_a_crash_at_any_point_loses_and_doubles_nothing(
             play(disk, root, acknowledged)
         assert len(disk.operations) > at, "the rehearsal's operations are those of the play"
         disk.bury()
+        left = left_on_disk(root), len(acknowledged)
+        if left in seen:
+            shutil.rmtree(root)
+            continue
+        seen.add(left)
         run = open_only(root)
         under_way = whole[len(acknowledged)] if len(acknowledged) < len(whole) else -1
         turns = (
@@ -181,9 +188,7 @@ def test_a_crash_while_a_run_of_an_older_version_is_taken_up_leaves_a_run(tmp_pa
     shutil.copytree(tmp_path / "before", tmp_path / "rehearsal")
     session.resume(rehearsal, tmp_path / "rehearsal" / old.path.name, {}, []).close()
     assert rehearsal.operations[:2] == ["make_folder", "sync_folder"]
-    tried = points(rehearsal.operations, 0) + [
-        point for shard in (1, 2, 3) for point in points(rehearsal.operations, shard)
-    ]
+    tried = [point for shard in range(SHARDS) for point in points(rehearsal.operations, shard)]
     for at, percent in tried:
         root = tmp_path / "root"
         shutil.copytree(tmp_path / "before", root)

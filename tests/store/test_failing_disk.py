@@ -369,13 +369,13 @@ def test_a_write_that_went_well_but_was_said_to_fail_doubles_no_row(
 
 def test_rows_of_too_many_names_are_refused_and_no_other_row_is_harmed(tmp_path: Path) -> None:
     writer = RunWriter.create(tmp_path, "wide", {}, PARAMETERS)
-    for step in range(6):
-        wide = {f"name {step} {index}": 1.0 for index in range(5000 if step == 2 else 3000)}
+    for step in range(4):
+        wide = {f"name {step} {index}": 1.0 for index in range(5000 if step == 1 else 3000)}
         writer.append({"step": step} | wide, {})
     writer.close("finished")
     run = gradlens.open_run(writer.path)
-    assert run.series("step")[0].tolist() == [0, 1, 3, 4, 5]
-    assert run.series("name 5 2999")[0].tolist() == [5]
+    assert run.series("step")[0].tolist() == [0, 2, 3]
+    assert run.series("name 3 2999")[0].tolist() == [3]
     assert writer.dropped == 1
     assert "too wide for a table" in run.problems[0]
 
