@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from torch_process import TorchProcess
 
 import gradlens
 from gradlens.store import Run, RunWriter
@@ -50,6 +51,14 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.section("counted")
         for name, total in sorted(totals.items()):
             terminalreporter.line(f"{total:>10,} {name}")
+
+
+@pytest.fixture(scope="session")
+def torch_process() -> Iterator[TorchProcess]:
+    """Runs scripts in processes of their own."""
+    made = TorchProcess()
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 import io
 import logging
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from nets import ALWAYS, batches, loss_of, norm64, small_net
+from torch_process import TorchProcess
 
 import gradlens
 from gradlens import clipping, every
@@ -178,10 +177,9 @@ def test_a_run_that_a_living_process_writes_is_resumed_with_a_warning(
 
 
 def test_a_run_that_was_killed_a_moment_ago_is_resumed_without_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, torch_process: TorchProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
-    child = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
-    assert child.returncode == -signal.SIGKILL
+    assert torch_process.run(KILLED, str(tmp_path)).returncode == -signal.SIGKILL
     (path,) = tmp_path.iterdir()
     assert gradlens.open_run(path).status == "running"  # its heartbeat is young
     Training(tmp_path, resume=path).recorder.close()

@@ -1,7 +1,5 @@
 """The recorder refuses at once or never: what fails later costs rows, not the training."""
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import pytest
 import torch
 from nets import batches, loss_of, norm64, small_net
 from torch import nn
+from torch_process import TorchProcess
 
 import gradlens
 from gradlens import clipping, every
@@ -117,7 +116,7 @@ def test_a_recording_that_fails_does_not_reach_the_training(
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_watch_closes_when_the_process_ends(tmp_path: Path, fails: bool) -> None:
+def test_watch_closes_when_the_process_ends(tmp_path: Path, torch_process: TorchProcess, fails: bool) -> None:
     script = f"""
 import torch, gradlens
 model = torch.nn.Linear(2, 1)
@@ -127,14 +126,14 @@ for _ in range(3):
     optimizer.zero_grad(); model(torch.ones(1, 2)).sum().backward(); optimizer.step()
 {"raise SystemError('training failed')" if fails else ""}
 """
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    result = torch_process.run(script)
     assert (result.returncode != 0) == fails
     (run,) = gradlens.open_runs(tmp_path)
     assert (run.name, run.status) == ("watched", "stopped" if fails else "finished")
     assert run.series("grad_norm")[0].tolist() == [0, 1, 2]
 
 
-def test_a_forked_child_leaves_the_run_to_its_parent(tmp_path: Path) -> None:
+def test_a_forked_child_leaves_the_run_to_its_parent(tmp_path: Path, torch_process: TorchProcess) -> None:
     script = f"""
 import os, sys, torch, gradlens
 model = torch.nn.Linear(2, 1)
@@ -147,7 +146,7 @@ os.wait()
 (run,) = gradlens.open_runs({str(tmp_path)!r})
 assert run.status == "running", run.status
 """
-    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True)
+    assert torch_process.run(script).returncode == 0
     (run,) = gradlens.open_runs(tmp_path)
     assert (run.status, len(run.series("step")[0])) == ("finished", 1)
 

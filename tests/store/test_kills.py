@@ -4,14 +4,13 @@ import os
 import random
 import select
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from torch_process import TorchProcess
 from training import fork_training, micro_batches_of, told
 
 import gradlens
@@ -95,11 +94,6 @@ ENDING
 """
 
 
-def start(root: Path, ending: str) -> subprocess.Popen[str]:
-    script = SCRIPT.replace("ENDING", ending)
-    return subprocess.Popen([sys.executable, "-c", script, str(root)], stdout=subprocess.PIPE, text=True)
-
-
 @pytest.mark.parametrize(
     ("ending", "number", "status"),
     [
@@ -111,14 +105,15 @@ def start(root: Path, ending: str) -> subprocess.Popen[str]:
     ],
 )
 def test_however_a_process_ends_without_close_nothing_acknowledged_is_lost(
-    ending: str, number: int | None, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with start(tmp_path, ending) as process:
-        assert process.stdout is not None
-        _, acknowledged = process.stdout.readline().split()
-        if number is not None:
-            process.send_signal(number)
-        process.wait(20)
+    ending: str, number: int | None, status: str, tmp_path: Path, torch_process: TorchProcess,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    process = torch_process.start(SCRIPT.replace("ENDING", ending), str(tmp_path))
+    _, acknowledged = process.stdout.readline().split()
+    if number is not None:
+        process.send_signal(number)
+    code = process.end().returncode
+    assert code == -number if number is not None else code == (ending != "sys.exit()")
     (run,) = gradlens.open_runs(tmp_path)
     assert run.series("mine")[0].tolist()[: int(acknowledged) + 1] == list(range(int(acknowledged) + 1))
     assert int(acknowledged) == 38
@@ -168,7 +163,7 @@ def test_eight_processes_that_resume_one_run_take_eight_sessions(tmp_path: Path)
     assert not frame[~frame["superseded"]]["step"].duplicated().any()
 
 
-def test_a_forked_child_records_nothing_and_says_so_once(tmp_path: Path) -> None:
+def test_a_forked_child_records_nothing_and_says_so_once(tmp_path: Path, torch_process: TorchProcess) -> None:
     script = f"""
 import os, sys, logging, torch, gradlens
 from torch.utils.data import DataLoader, TensorDataset
@@ -192,9 +187,8 @@ os.wait()
 step()
 recorder.close()
 """
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=60, check=True
-    )
+    result = torch_process.run(script)
+    assert result.returncode == 0
     (run,) = gradlens.open_runs(tmp_path)
     assert (run.status, run.series("step")[0].tolist()) == ("finished", list(range(5)))
     assert run.problems == ()
