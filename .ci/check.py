@@ -45,6 +45,7 @@ def main():
         live = name == "tests"
         with scratch() as folder:
             environment = os.environ | {"TMPDIR": folder}
+            environment.pop("PYTHONDONTWRITEBYTECODE", None)  # the tests start many processes, which would compile anew
             result = subprocess.run(command, check=False, text=True, capture_output=not live, env=environment)
         took = f"{time.monotonic() - begin:.0f} s"
         if result.returncode != 0:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import os
-import subprocess
+import io
+import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,19 +17,27 @@ SAMPLES = Path(__file__).parents[2] / "sample_runs"
 Remake = Callable[[str, Path], str]
 
 
-def load(sample: str) -> SimpleNamespace:
-    """The modules of a sample's folder, as attributes."""
+@contextmanager
+def importable(sample: str) -> Iterator[Path]:
+    """A sample's folder, whose modules can be imported and are forgotten again."""
     folder = SAMPLES / sample
     names = [file.stem for file in folder.glob("*.py")]
     others = {name: sys.modules.pop(name) for name in names if name in sys.modules}
     sys.path.insert(0, str(folder))
     try:
-        return SimpleNamespace(folder=folder, **{name: importlib.import_module(name) for name in names})
+        yield folder
     finally:
         sys.path.remove(str(folder))
         for name in names:
             sys.modules.pop(name, None)
         sys.modules.update(others)
+
+
+def load(sample: str) -> SimpleNamespace:
+    """The modules of a sample's folder, as attributes."""
+    with importable(sample) as folder:
+        names = [file.stem for file in folder.glob("*.py")]
+        return SimpleNamespace(folder=folder, **{name: importlib.import_module(name) for name in names})
 
 
 @pytest.fixture(scope="session")
@@ -51,12 +60,17 @@ def convex() -> SimpleNamespace:
 
 @pytest.fixture(scope="session")
 def remake() -> Remake:
-    """Runs a sample's recipe in its small version into a folder; gives what it printed."""
+    """Runs a sample's recipe in its small version into a folder, as from a shell; gives what it printed."""
 
     def run(sample: str, out: Path) -> str:
-        call = [sys.executable, str(SAMPLES / sample / "recipe.py"), "--out", str(out), "--processes", "2"]
-        environment = os.environ | {"FAST": "1", "OMP_NUM_THREADS": "1"}
-        return subprocess.run(call, check=True, env=environment, capture_output=True, text=True).stdout
+        said = io.StringIO()
+        with importable(sample) as folder, pytest.MonkeyPatch.context() as shell, redirect_stdout(said):
+            recipe = str(folder / "recipe.py")
+            # Recordings go to a process of their own: one, since the other core tests something else.
+            shell.setattr(sys, "argv", [recipe, "--out", str(out), "--processes", "1"])
+            shell.setenv("FAST", "1")
+            runpy.run_path(recipe, run_name="__main__")
+        return said.getvalue()
 
     return run
 
