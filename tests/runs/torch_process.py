@@ -13,8 +13,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from typing import IO, Any
 
+LONGEST = 60.0
+"""Seconds that a script may run."""
 _FORK = """
 import json, os, socket, sys
 import torch, gradlens, gradlens.clipping
@@ -57,10 +60,13 @@ class Script:
         os.kill(self._pid, number)
 
     def end(self) -> subprocess.CompletedProcess[str]:
-        """Wait for its end; gives its exit code, negative for a signal, and what it printed that was not read."""
+        """Wait for its end, a minute at most; gives exit code, negative for a signal, and what it printed since."""
+        watch = threading.Timer(LONGEST, self.send_signal, [signal.SIGKILL])
+        watch.start()
         with self.stdout, self._stderr:
             printed = self.stdout.read()
             code = int(self._said.readline())
+            watch.cancel()
             self._stderr.seek(0)
             return subprocess.CompletedProcess("", code, printed, self._stderr.read().decode())
 
@@ -88,7 +94,7 @@ class TorchProcess:
         return self.start(script, *arguments).end()
 
     def close(self) -> None:
-        """End the process; a script that still runs is killed."""
+        """End the process that forks."""
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
         self._said.close()
