@@ -3,10 +3,16 @@
     "use strict";
     const ours = (window.gradlens = window.gradlens || {});
 
-    // What Plotly is given of a drawing: of many curves only what its axes and its pointer need.
+    // What Plotly is given of a drawing: of many curves only what its axes and its pointer need, each in its place.
     function spare(graph, data, layout) {
-        graph._gradlensCurves = isMany(layout) ? data.filter(isCurve) : [];
-        return graph._gradlensCurves.length ? data.map((trace) => (isCurve(trace) ? unseen(trace) : trace)) : data.slice();
+        const curves = isMany(layout) ? data.filter(isCurve) : [];
+        graph._gradlensCurves = curves;
+        if (!curves.length) { return data.slice(); }
+        const faint = curves.filter((trace) => trace.hoverinfo === "skip"), all = { x: ends(faint, "x"), y: ends(faint, "y") };
+        return data.map((trace) => {
+            const place = faint.indexOf(trace);
+            return place > 0 ? { visible: false } : isCurve(trace) ? { ...trace, mode: "none", ...(place ? {} : all) } : trace;
+        });
     }
 
     // Lines across lie over the curves: with those, Plotly draws all. Crosses are at the edge.
@@ -16,16 +22,13 @@
         return trace.type === "scatter" && trace.mode === "lines" && !trace.fill && [trace.x, trace.y].every(ArrayBuffer.isView);
     }
 
-    function unseen(trace) {
-        const isPointed = trace.hoverinfo !== "skip";
-        return { ...trace, mode: "none", ...(isPointed ? {} : { x: ends(trace.x), y: ends(trace.y) }) };
-    }
-
-    function ends(values) {
+    function ends(traces, side) {
         let low = Infinity, high = -Infinity;
-        for (const value of values) {
-            if (value < low) { low = value; }
-            if (value > high) { high = value; }
+        for (const trace of traces) {
+            for (const value of trace[side]) {
+                if (value < low) { low = value; }
+                if (value > high) { high = value; }
+            }
         }
         return low <= high ? [low, high] : [];
     }
