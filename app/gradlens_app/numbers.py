@@ -30,16 +30,19 @@ def three(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in percent, three significant digits at most, one decimal.
+    """A share in percent, one decimal, half up as the browser rounds; all only where it is all.
 
-    >>> percent(0.0), percent(0.9907), percent(1.0), percent(0.0004), percent(float("nan"))
-    ('0 %', '99.1 %', '100 %', '0.04 %', '–')
+    >>> percent(0.0), percent(0.9925), percent(0.9999), percent(1.0), percent(0.0004), percent(float("nan"))
+    ('0 %', '99.3 %', '99.9 %', '100 %', '0.04 %', '–')
     """
     if not math.isfinite(share):
         return MISSING
     if share in (0.0, 1.0):
         return f"{share * 100:.0f} %"
-    return f"{share * 100:.2g} %" if share < 0.001 else f"{share * 100:.1f} %"
+    if 0 < share < 0.001:
+        return f"{share * 100:.2g} %"
+    tenths = math.floor(share * 1000 + 0.5)
+    return f"{(min(tenths, 999) if share < 1 else tenths) / 10:.1f} %"
 
 
 def correlation(value: float) -> str:

@@ -20,7 +20,11 @@ from gradlens_app.shared import config_names
 
 # The cell formatters below are Dash AG Grid expressions, interpreted without eval.
 _THREE = "params.value == null ? '–' : d3.format(Math.abs(params.value) < 1e-3 ? '.3g' : ',.3r')(params.value)"
-_SHARE = "params.value == null ? '–' : d3.format('.1f')(params.value * 100) + ' %'"
+_SHARE = (  # as numbers.percent
+    "params.value == null ? '–' : params.value == 0 || params.value == 1 ? params.value * 100 + ' %' : "
+    "params.value > 0 && params.value < 1e-3 ? d3.format('.2~r')(params.value * 100) + ' %' : "
+    "d3.format('.1f')(params.value < 1 ? Math.min(params.value * 100, 99.9) : params.value * 100) + ' %'"
+)
 _COUNT = "params.value == null ? '–' : d3.format(',')(params.value)"
 _CHANGE = "params.value == null ? '–' : d3.format('+.1f')(params.value * 100) + ' %'"
 

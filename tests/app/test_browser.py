@@ -578,6 +578,7 @@ def test_a_sweep_over_micro_batches_is_drawn_and_its_controls_write_the_address(
     seen.wait_for_panels(10)
     assert page.locator(".tile-value").first.inner_text() == "b = 16"
     seen.wait_for("() => document.documentElement.scrollWidth <= 390")
+    assert barriers(page) == []
     box = page.get_by_role("combobox", name="can memorise").or_(page.get_by_role("textbox", name="can memorise")).first
     box.focus()
     box.press("ArrowDown")  # a keyboard reaches every control
