@@ -377,6 +377,12 @@ def test_a_wrong_export_says_what_was_expected(client: FlaskClient, read_pair: P
     assert sentence.replace("K", key) in answer.text
 
 
+def test_an_export_of_a_page_without_charts_says_why_there_are_none(client: FlaskClient) -> None:
+    answer = client.get("/export/micro-batches.csv")
+    assert answer.status_code == 400
+    assert answer.text.startswith("No run here is clipped by micro-batches")
+
+
 def test_a_callback_for_a_page_that_is_not_there_changes_nothing(client: FlaskClient) -> None:
     outputs = [("tiles", "children"), ("problems", "children"), ("caption", "children"), ("again", "disabled")]
     view = {"search": "", "path": "/../../etc/passwd", "cursor": None}
