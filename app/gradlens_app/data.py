@@ -218,7 +218,7 @@ class Data:
     def _search(self) -> Listing:
         runs: list[Run] = []
         problems: list[str] = []
-        before = {entry.run.path: entry for _, entry in self._seen.values()}
+        before = {entry.run.path: entry for _, entry in tuple(self._seen.values())}  # others may add to it meanwhile
         stamps: dict[Path, Stamp] = {}
 
         def known(path: Path) -> Run | None:
@@ -279,7 +279,16 @@ class Data:
         return hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
     def _identity(self, listing: Listing) -> Hashable:
-        return tuple((entry.key, entry.stamp) for entry in listing.entries), listing.problems
+        # A run whose process was killed stops running without a change of its files.
+        states = tuple((entry.key, entry.stamp, _is_running(entry.run)) for entry in listing.entries)
+        return states, listing.problems
+
+
+def _is_running(run: Run) -> bool:
+    try:
+        return run.status == "running"
+    except Exception:  # files of any content may be there; whoever shows the status says so
+        return False
 
 
 def left_out(run: Run) -> str:

@@ -11,7 +11,7 @@ from gradlens.figures.export import draw, numbers_csv
 from gradlens.figures.figure import Figure
 from gradlens_app.chart import FORMS
 from gradlens_app.data import Data
-from gradlens_app.looking import drawn, look
+from gradlens_app.looking import CHOSEN_FOR_YOU, NONE_CHOSEN, drawn, look
 from gradlens_app.page import Page, whole
 from gradlens_app.view import MOST_FIELDS, View, ViewError
 
@@ -49,7 +49,8 @@ def _figure(page: Page, data: Data, given: Mapping[str, str]) -> Figure:
         data.find(View.of(given).keys or ())
     found = look(page, data, "?" + request.query_string.decode("latin-1"))
     if not found.answer.charts:
-        raise ViewError(found.answer.notes[0])
+        why = (note for note in found.answer.notes if note != CHOSEN_FOR_YOU)
+        raise ViewError(next(why, NONE_CHOSEN))
     name = given.get("chart", "")
     if not name:
         return whole(page.name, found.answer)

@@ -136,17 +136,18 @@ def _connect_poll(app: Dash, data: Data) -> None:
     def poll(_n: int | None, chosen: dict[str, str] | None, there: bool | None) -> Any:
         listing = data.listing()
         keys = [key for key in (chosen or {}).get("runs", "").split(",") if key]
+        known = (chosen or {}).get("cursor")
         try:
             seen = data.find(keys)
-        except ViewError:  # one of them was deleted meanwhile; the page stays as it is
-            return no_update, no_update, no_update
-        now = cursor_of(seen)
+            now = cursor_of(seen)
+        except ViewError:  # one of them was deleted meanwhile; the page stays as it is, the count does not
+            seen, now = (), known
         count = len(listing.entries)
         text = f"{count:,} run{'' if count == 1 else 's'}"
         running = sum(entry.run.status == "running" for entry in seen)
         text += f", {running} recording" if running else ""
         return (
-            no_update if now == (chosen or {}).get("cursor") else now,
+            no_update if now == known else now,
             text,
             no_update if there == bool(count) else bool(count),
         )

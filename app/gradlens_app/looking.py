@@ -36,6 +36,8 @@ def look(page: Page, data: Data, search: str, until: float | None = None) -> Sho
         entries, note = _chosen(page, data, view)
         if not entries or page.answer is None:
             return Shown((), view, Answer(notes=(note or NONE_CHOSEN,)))
+        for control in page.controls:
+            control.value(view)  # one that the answer does not read is shown all the same, and must be of its form
         answer = page.answer(data, entries, view)
     except ViewError as error:
         return Shown((), View(), Answer(notes=(str(error),)))

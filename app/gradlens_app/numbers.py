@@ -48,10 +48,10 @@ def percent(share: float) -> str:
 def correlation(value: float) -> str:
     """A correlation, two decimals.
 
-    >>> correlation(-0.244), correlation(float("nan"))
-    ('−0.24', '–')
+    >>> correlation(-0.244), correlation(-0.001), correlation(float("nan"))
+    ('−0.24', '0.00', '–')
     """
-    return f"{value:.2f}".replace("-", "−") if math.isfinite(value) else MISSING
+    return f"{value:z.2f}".replace("-", "−") if math.isfinite(value) else MISSING
 
 
 def within(text: str, interval: tuple[float, float], write: Callable[[float], str]) -> str:

@@ -97,6 +97,11 @@ def check_token(token: str) -> str:
     return token
 
 
+def cookie_of(token: str) -> str:
+    """The cookie that keeps a token: browsers share cookies between ports, and one dashboard must not end another."""
+    return f"{COOKIE}-{hashlib.sha256(token.encode()).hexdigest()[:8]}"
+
+
 class Gate:
     """WSGI middleware: refuses what should not come in, and marks what goes out.
 
@@ -121,6 +126,7 @@ class Gate:
     ) -> None:
         self._application = application
         self._token = token and check_token(token)
+        self._cookie = cookie_of(token)
         self._hosts = frozenset(host.lower() for host in hosts)
         self._prefix = prefix
         self._headers: Headers = [
@@ -155,7 +161,7 @@ class Gate:
 
     def _is_known(self, environ: WSGIEnvironment) -> bool:
         try:
-            morsel = SimpleCookie(str(environ.get("HTTP_COOKIE", ""))).get(COOKIE)
+            morsel = SimpleCookie(str(environ.get("HTTP_COOKIE", ""))).get(self._cookie)
         except CookieError:
             return False
         return morsel is not None and self._is_token(morsel.value)
@@ -169,7 +175,7 @@ class Gate:
         if environ["REQUEST_METHOD"] != "GET" or len(given) != 1 or not self._is_token(given[0]):
             sentence = "This dashboard asks for a token: open the address that gradlens printed when it started."
             return self._plain(start_response, "401 Unauthorized", sentence)
-        cookie = f"{COOKIE}={self._token}; Path={self._prefix}; HttpOnly; SameSite=Strict"
+        cookie = f"{self._cookie}={self._token}; Path={self._prefix}; HttpOnly; SameSite=Strict"
         return self._plain(
             start_response, "303 See Other", "Go on.", ("Location", self._prefix), ("Set-Cookie", cookie)
         )

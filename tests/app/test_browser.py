@@ -159,6 +159,25 @@ FOOT = (
 )
 
 
+def test_a_drawing_that_did_not_arrive_is_asked_for_again(visit: Callable[[Path], Visit], read_pair: Path) -> None:
+    seen = visit(read_pair)
+    lost: list[str] = []
+
+    def lose(route: Any) -> None:
+        if len(lost) == 4:
+            route.continue_()
+        else:
+            lost.append(route.request.url)
+            route.abort()
+
+    seen.page.route("**/drawing/**", lose)
+    seen.page.set_default_timeout(15_000)
+    seen.open("/dynamics")
+    seen.wait_for_panels(4)
+    assert len(lost) == 4
+    seen.complaints[:] = [text for text in seen.complaints if "ERR_FAILED" not in text]  # Chromium's word on those
+
+
 def test_two_runs_are_chosen_and_their_four_panels_drawn(visit: Callable[[Path], Visit], read_pair: Path) -> None:
     seen = visit(read_pair)
     seen.open("/")

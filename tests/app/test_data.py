@@ -220,6 +220,9 @@ def test_a_cursor_moves_only_when_a_run_shown_has_changed(live: RunWriter, tmp_p
     assert poll(moving, cursors[moving])["cursor"]["data"] != cursors[moving]  # type: ignore[index]
     assert "cursor" not in poll(still, cursors[still])
     assert poll(moving, None)["run-count"]["children"] == "2 runs, 1 recording"  # type: ignore[index]
+    gone = poll("0" * 12, "kept")  # a run shown was deleted: the page stays, and the number of runs is told
+    assert gone["run-count"] == {"children": "2 runs"}
+    assert "cursor" not in gone
 
 
 def _key_of(writer: RunWriter) -> str:

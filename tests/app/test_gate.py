@@ -192,7 +192,10 @@ def test_nothing_is_answered_without_the_token(guarded: Any) -> None:
         assert "Content-Security-Policy" in answer.headers
     assert client.post(f"/team/gradlens/_dash-update-component?token={TOKEN}", json={}).status_code == 401
     for cookie in ("x", TOKEN[:-1], TOKEN + "0", "ä" * 20, ""):
-        assert client.get("/team/gradlens/", headers={"Cookie": f"{security.COOKIE}={cookie}"}).status_code == 401
+        assert (
+            client.get("/team/gradlens/", headers={"Cookie": f"{security.cookie_of(TOKEN)}={cookie}"}).status_code
+            == 401
+        )
 
 
 def test_the_token_is_brought_once_and_leaves_the_address(guarded: Any) -> None:
@@ -200,9 +203,24 @@ def test_the_token_is_brought_once_and_leaves_the_address(guarded: Any) -> None:
     answer = client.get(f"/team/gradlens/?token={TOKEN}")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/team/gradlens/")
     assert re.fullmatch(
-        rf"{security.COOKIE}={TOKEN}; Path=/team/gradlens/; HttpOnly; SameSite=Strict", answer.headers["Set-Cookie"]
+        rf"{security.cookie_of(TOKEN)}={TOKEN}; Path=/team/gradlens/; HttpOnly; SameSite=Strict",
+        answer.headers["Set-Cookie"],
     )
     assert client.get("/team/gradlens/").status_code == 200
+
+
+def test_dashboards_on_two_ports_of_a_machine_keep_each_their_token(guarded: Any, read_pair: Path) -> None:
+    other = create_app(read_pair, token=TOKEN[::-1], base_path="team/gradlens").server.test_client()
+    client = guarded.test_client()
+    brought = [
+        asked.get(f"/team/gradlens/?token={token}").headers["Set-Cookie"].partition(";")[0]
+        for asked, token in ((client, TOKEN), (other, TOKEN[::-1]))
+    ]
+    jar = dict(cookie.split("=") for cookie in brought)  # browsers share it between ports
+    both = {"Cookie": "; ".join(f"{name}={value}" for name, value in jar.items())}
+    for server in (guarded, other.application):
+        answer = server.test_client(use_cookies=False).get("/team/gradlens/", headers=both)
+        assert answer.status_code == 200
 
 
 def test_the_token_is_compared_in_constant_time(guarded: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from gradlens.figures.plotly_renderer import render
 from gradlens.store import Run, RunWriter
 from gradlens.store.segments import Segment
 from gradlens_app import create_app
+from gradlens_app.body import body
 from gradlens_app.chart import picture
 from gradlens_app.data import UNKNOWN, Data
 from gradlens_app.looking import CHOSEN_FOR_YOU, NONE_CHOSEN, drawn, look
@@ -144,9 +146,12 @@ def test_an_address_of_no_run_is_met_with_a_sentence(read_pair: Path) -> None:
         "?runs=../x": "runs= expects the keys of runs, twelve hexadecimal digits each, with commas.",
         "?zoom=9..1": "zoom= expects a first and a later last x, as in zoom=200..800.",
         "?runs=": NONE_CHOSEN,
+        "?smooth=30": "smooth= expects a number from 0 to 20.",
+        "?until=150": "until= expects a number from 0 to 100.",
     }.items():
         found = look(DYNAMICS, data, search).answer
         assert (found.notes, found.charts) == ((sentence,), ())
+        assert sentence in str(body(DYNAMICS, data, "/dynamics", search))  # the page around it comes all the same
     found = look(DYNAMICS, data, "")
     assert found.answer.notes == (CHOSEN_FOR_YOU,)
     assert len(found.entries) == 2
@@ -239,6 +244,16 @@ def test_a_run_under_way_is_listed_and_drawn_and_grows(live: RunWriter) -> None:
         assert rows_of(fill_table(client))[0]["steps"] == 200
         live.close("finished")
         assert rows_of(fill_table(client))[0]["status"] == "finished"
+
+
+def test_a_run_whose_process_was_killed_stops_running_without_a_change_of_its_files(
+    live: RunWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(live.path, tmp_path / "killed" / live.path.name)  # nothing beats there
+    with create_app(tmp_path / "killed", fresh=0).server.test_client() as client:
+        assert rows_of(fill_table(client))[0]["status"] == "running"
+        monkeypatch.setattr("gradlens.store.run.HEARTBEAT_SECONDS", 0)  # as if long ago
+        assert rows_of(fill_table(client))[0]["status"] == "stopped"  # the same request, as after a reload
 
 
 def test_a_run_that_has_only_begun_is_listed_and_drawn(tmp_path: Path) -> None:
@@ -360,6 +375,12 @@ def test_a_wrong_export_says_what_was_expected(client: FlaskClient, read_pair: P
     assert answer.status_code == 400
     assert answer.mimetype == "text/plain"
     assert sentence.replace("K", key) in answer.text
+
+
+def test_an_export_of_a_page_without_charts_says_why_there_are_none(client: FlaskClient) -> None:
+    answer = client.get("/export/micro-batches.csv")
+    assert answer.status_code == 400
+    assert answer.text.startswith("No run here is clipped by micro-batches")
 
 
 def test_a_callback_for_a_page_that_is_not_there_changes_nothing(client: FlaskClient) -> None:

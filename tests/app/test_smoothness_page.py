@@ -14,9 +14,10 @@ from gradlens import analysis
 from gradlens.figures.figure import Bars, Points, Text
 from gradlens.store import RunWriter
 from gradlens_app.chart import picture
-from gradlens_app.data import Data
+from gradlens_app.data import Data, Each
 from gradlens_app.looking import Shown, drawn, look, words
 from gradlens_app.page import Words
+from gradlens_app.pages import smoothness
 from gradlens_app.pages.smoothness import PAGE
 
 from .asking import keys_of
@@ -26,6 +27,14 @@ from .conftest import MakeRun, add_steps, begin_run, write_run
 def see(root: Path, *keys: str) -> tuple[Shown, Words]:
     found = look(PAGE, Data([root], fresh=0), "?runs=" + ",".join(keys or keys_of(root)))
     return found, words(found.answer)
+
+
+def test_a_pair_without_a_step_size_limit_is_told_of_none(read_pair: Path) -> None:
+    entries = Data([read_pair]).listing().entries
+    answers = tuple(
+        replace(analysis.step_size_safety(entry.run), no_line="there is no line.", status="") for entry in entries
+    )
+    assert smoothness._safe(Each(entries, answers, ())).notes == ("there is no line.",)
 
 
 def test_a_pair_is_compared(read_pair: Path) -> None:

@@ -57,9 +57,14 @@
     async function showNumbers(card) {
         const place = card.querySelector(".numbers");
         if (!card.querySelector(".behind").open) { return; }
-        const answer = await window.fetch(ours.beside(`numbers/${ours.pageName()}/${card.dataset.name}`, ours.fields()));
-        if (answer.status !== 200) { return; }
-        const { caption, head, rows } = await answer.json();
+        const turn = card._turn = (card._turn || 0) + 1;
+        let found = null;
+        try {
+            const answer = await window.fetch(ours.beside(`numbers/${ours.pageName()}/${card.dataset.name}`, ours.fields()));
+            if (answer.status === 200) { found = await answer.json(); }
+        } catch (error) { /* the server is away; what stands there stays */ }
+        if (!found || turn !== card._turn) { return; }  // an older answer may come later than a newer one
+        const { caption, head, rows } = found;
         const table = made("table"), top = made("tr");
         top.append(...head.map((text) => made("th", "", text, { scope: "col" })));
         const body = made("tbody");

@@ -10,7 +10,7 @@
     Object.assign(String.prototype, { trim: ours.trim });
 
     const CONFIG = { displayModeBar: false, displaylogo: false, doubleClick: "autosize", scrollZoom: false, showTips: false };
-    const SOON_MS = 50;
+    const SOON_MS = 50, AGAIN_MS = 2000;
 
     // ---- what the server sends --------------------------------------------------------------------------------------
 
@@ -60,7 +60,10 @@
         try {
             const answer = await window.fetch(ours.beside(`drawing/${ours.pageName()}/${chart.name}`, given));
             if (answer.status === 200 && card._chart === chart) { take(card, await answer.json()); }
-        } catch (error) { /* the server is gone, or a reload cut the request; what is drawn stays */ }
+        } catch (error) {  // the server is away, or a reload cut the request; what is drawn stays until it is back
+            chart.wanted = null;
+            window.setTimeout(askForAll, AGAIN_MS);
+        }
         chart.isAsked = false;
         if (chart.isStale && card._chart === chart) {
             chart.isStale = false;

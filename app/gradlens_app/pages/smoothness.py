@@ -200,8 +200,8 @@ def _safe(found: Each) -> Tile:
     title = "probes above the step-size limit"
     answers: tuple[StepSizeSafety, ...] = found.answers
     why = tuple(dict.fromkeys(each.status or each.no_line for each in answers if each.status or each.no_line))
-    limits = " → ".join(dict.fromkeys(three(each.limit) for each in answers if not each.no_line))
-    notes = (f"limit of a quadratic {limits}; below it is no proof of safety",) if len(why) < len(answers) else ()
+    limits = " → ".join(dict.fromkeys(three(each.limit) for each in answers if not (each.status or each.no_line)))
+    notes = (f"limit of a quadratic {limits}; below it is no proof of safety",) if limits else ()
     if len(answers) > 2 or not answers:
         shares = sequence([each.above for each in answers], percent) if answers else "–"
         return Tile(title, ((shares, "", f"of {len(answers)} runs"),), notes + why[:1])
