@@ -21,7 +21,7 @@ def on_a_terminal(arguments: list[str]) -> tuple[int, str]:
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     process = subprocess.Popen(
         [sys.executable, "-m", "gradlens", *arguments],
-        stdout=subprocess.DEVNULL, stderr=theirs, env={**os.environ, "TERM": "xterm"},
+        stdout=subprocess.DEVNULL, stderr=theirs, env={**os.environ, "TERM": "xterm", "PYTHONFAULTHANDLER": "1"},
     )  # fmt: skip
     os.close(theirs)
     said = b""
@@ -46,7 +46,7 @@ def test_a_terminal_shows_progress(tmp_path: Path, arguments: list[str], said: t
     path = begin(tmp_path / "root", name="[red]\x1b[2J").path
     given = [argument.format(run=path, out=tmp_path / "a.csv") for argument in arguments]
     code, shown = on_a_terminal(given)
-    assert code == 0
+    assert code == 0, shown
     for text in said:
         assert text in shown
     assert "\x1b[2J" not in shown

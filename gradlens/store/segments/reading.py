@@ -140,7 +140,7 @@ class Segment:
             parquet = pq.ParquetFile(
                 file,
                 metadata=footer.metadata,
-                pre_buffer=True,
+                pre_buffer=False,  # else Arrow's threads call Python, which aborts a process that is ending
                 read_dictionary=texts,
                 page_checksum_verification=True,
             )
