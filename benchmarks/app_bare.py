@@ -10,7 +10,8 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-CHROMIUM, ARGUMENTS = "/usr/bin/chromium", ["--no-sandbox", "--disable-gpu"]
+from benchmarks.app_peer import ARGUMENTS, CHROMIUM
+
 _SERVE = """
 import json, sys, waitress
 from dash import Dash, dcc, html

@@ -15,7 +15,7 @@
     // ---- what the server sends --------------------------------------------------------------------------------------
 
     // What the charts are to show: a page's view, the theme, and how far they have grown.
-    let wanted = null, path = null;
+    let wanted = null, path = null, again = 0;
 
     function ask(view, theme, until) {
         wanted = view && JSON.stringify([view, theme, until]);
@@ -62,7 +62,8 @@
             if (answer.status === 200 && card._chart === chart) { take(card, await answer.json()); }
         } catch (error) {  // the server is away, or a reload cut the request; what is drawn stays until it is back
             chart.wanted = null;
-            window.setTimeout(askForAll, AGAIN_MS);
+            window.clearTimeout(again);  // one for all: each would ask for all, and fail for all
+            again = window.setTimeout(askForAll, AGAIN_MS);
         }
         chart.isAsked = false;
         if (chart.isStale && card._chart === chart) {
