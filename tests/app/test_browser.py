@@ -178,6 +178,24 @@ def test_a_drawing_that_did_not_arrive_is_asked_for_again(visit: Callable[[Path]
     seen.complaints[:] = [text for text in seen.complaints if "ERR_FAILED" not in text]  # Chromium's word on those
 
 
+def test_a_server_that_is_away_is_asked_once_for_each_chart_in_two_seconds(
+    visit: Callable[[Path], Visit], read_pair: Path
+) -> None:
+    seen = visit(read_pair)
+    seen.page.add_init_script("""
+        const real = window.fetch;
+        window.asked = 0;
+        window.fetch = (address, options) => {
+            if (!String(address).includes('drawing/')) { return real(address, options); }
+            window.asked += 1;
+            return new Promise((_, fail) => window.setTimeout(fail, 150 * (window.asked % 4)));
+        };""")
+    seen.open("/dynamics")
+    seen.wait_for("() => window.asked >= 4")
+    seen.page.wait_for_timeout(5500)
+    assert 5 <= seen.page.evaluate("() => window.asked") <= 24  # 43 where each failure asked for all
+
+
 def test_two_runs_are_chosen_and_their_four_panels_drawn(visit: Callable[[Path], Visit], read_pair: Path) -> None:
     seen = visit(read_pair)
     seen.open("/")
