@@ -11,6 +11,7 @@ import dash_mantine_components as dmc
 from dash import dcc, html
 
 from gradlens_app import chart as charts
+from gradlens_app import pace
 from gradlens_app.controls import Choice, as_text, shown
 from gradlens_app.data import Data, Entry
 from gradlens_app.looking import Shown, cursor_of, look
@@ -33,6 +34,7 @@ def body(page: Page, data: Data, path: str, search: str) -> html.Div:
             dcc.Store(id="told", data=state.told),
             dcc.Store(id="many", data=len(found.entries) > MOST_PILLS),
             dcc.Interval(id="again", interval=AGAIN_MS, disabled=True),
+            *pace.stores("words"),
             html.Div(
                 [
                     html.Div([html.H1(page.title), html.P(page.question, className="lead")]),

@@ -8,7 +8,7 @@ from typing import Any
 from dash import ALL, Dash, Input, Output, State, no_update
 from dash.exceptions import PreventUpdate
 
-from gradlens_app import browser, layout
+from gradlens_app import browser, layout, pace
 from gradlens_app import chart as charts
 from gradlens_app.body import MOST_PILLS, controls_of, legend_of, notes_of, picker_of, view_of
 from gradlens_app.data import Data
@@ -109,19 +109,22 @@ def _connect_words(app: Dash, data: Data, pages: Mapping[str, Page]) -> None:
         Output("problems", "children"),
         Output("caption", "children"),
         Output("again", "disabled"),
+        pace.answered("words"),
         Input("view", "data"),
-        Input("again", "n_intervals"),
+        pace.tick("words"),
     )
-    def tell(view: dict[str, Any] | None, again: int | None) -> Any:
+    def tell(view: dict[str, Any] | None, tick: int) -> Any:
         page = pages.get(bare(app, (view or {}).get("path")))
         if page is None or view is None:
-            return (no_update,) * 4
+            return (no_update,) * 4 + (tick,)
         found = look(page, data, view["search"])
-        if not again and len(found.entries) > MOST_PILLS:
-            return no_update, no_update, no_update, False  # the charts of many runs first
+        if not tick and len(found.entries) > MOST_PILLS:
+            return no_update, no_update, no_update, False, tick  # the charts of many runs first
         said = words(found.answer)
         tiles = [layout.tile(tile) for tile in said.tiles]
-        return tiles, layout.problem_panel(said.problems), said.caption, not said.unfinished
+        return tiles, layout.problem_panel(said.problems), said.caption, not said.unfinished, tick
+
+    pace.connect(app, "words", "again")
 
 
 def _connect_poll(app: Dash, data: Data) -> None:
@@ -129,11 +132,12 @@ def _connect_poll(app: Dash, data: Data) -> None:
         Output("cursor", "data"),
         Output("run-count", "children"),
         Output("there", "data"),
-        Input("live", "n_intervals"),
+        pace.answered("poll"),
+        pace.tick("poll"),
         State("chosen", "data"),
         State("there", "data"),
     )
-    def poll(_n: int | None, chosen: dict[str, str] | None, there: bool | None) -> Any:
+    def poll(tick: int, chosen: dict[str, str] | None, there: bool | None) -> Any:
         listing = data.listing()
         keys = [key for key in (chosen or {}).get("runs", "").split(",") if key]
         known = (chosen or {}).get("cursor")
@@ -150,7 +154,10 @@ def _connect_poll(app: Dash, data: Data) -> None:
             no_update if now == known else now,
             text,
             no_update if there == bool(count) else bool(count),
+            tick,
         )
+
+    pace.connect(app, "poll", "live")
 
 
 def bare(app: Dash, path: str | None) -> str:

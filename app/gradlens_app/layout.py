@@ -8,6 +8,7 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import dcc, html
 
+from gradlens_app import pace
 from gradlens_app.names import accessible_name
 from gradlens_app.page import Page, Tile
 
@@ -65,6 +66,7 @@ def _state(prefix: str, *, there: bool) -> list[Any]:
         dcc.Store(id="drawn"),
         dcc.Store(id="prefix", data=prefix),
         dcc.Interval(id="live", interval=LIVE_MS),
+        *pace.stores("poll"),
     ]
 
 

@@ -59,9 +59,9 @@ def fill_table(
     """What the browser asks for to fill the run table, and which columns it shows."""
     outputs = [("run-table", "rowData"), ("run-table", "columnDefs"), ("table-foot", "children")]
     outputs += [("table-problems", "children"), ("fill", "disabled"), ("asked", "data"), ("rows", "data")]
+    outputs += [("rows-answered", "data")]
     inputs = {
-        ("fill", "n_intervals"): n,
-        ("live", "n_intervals"): 0,
+        ("rows-tick", "data"): n,
         ("columns", "value"): columns,
         ("baseline", "value"): baseline,
     }

@@ -17,6 +17,10 @@ from gradlens.clipping import autoclip
 from gradlens.store import Disk, RunWriter
 from gradlens_app import create_app
 
+from .browsing import browser, context, served, visit
+
+__all__ = ["browser", "context", "served", "visit"]  # fixtures
+
 STEPS = 400
 MakeRun = Callable[..., Path]
 

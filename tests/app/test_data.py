@@ -208,9 +208,9 @@ def test_a_cursor_moves_only_when_a_run_shown_has_changed(live: RunWriter, tmp_p
     moving, still = sorted(keys_of(live.path.parent), key=lambda key: key != _key_of(live))
 
     def poll(key: str, cursor: str | None) -> dict[str, object]:
-        outputs = [("cursor", "data"), ("run-count", "children"), ("there", "data")]
+        outputs = [("cursor", "data"), ("run-count", "children"), ("there", "data"), ("poll-answered", "data")]
         state = {("chosen", "data"): {"runs": key, "cursor": cursor}, ("there", "data"): True}
-        found: dict[str, object] = callback(client, outputs, {("live", "n_intervals"): None}, state).json["response"]
+        found: dict[str, object] = callback(client, outputs, {("poll-tick", "data"): 0}, state).json["response"]
         return found
 
     cursors = {key: poll(key, None)["cursor"]["data"] for key in (moving, still)}  # type: ignore[index]

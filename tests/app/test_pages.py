@@ -385,7 +385,8 @@ def test_an_export_of_a_page_without_charts_says_why_there_are_none(client: Flas
 
 def test_a_callback_for_a_page_that_is_not_there_changes_nothing(client: FlaskClient) -> None:
     outputs = [("tiles", "children"), ("problems", "children"), ("caption", "children"), ("again", "disabled")]
+    outputs += [("words-answered", "data")]
     view = {"search": "", "path": "/../../etc/passwd", "cursor": None}
-    answer = callback(client, outputs, {("view", "data"): view, ("again", "n_intervals"): 0}, {})
+    answer = callback(client, outputs, {("view", "data"): view, ("words-tick", "data"): 0}, {})
     assert answer.status_code in (200, 204)
     assert "root:" not in answer.text

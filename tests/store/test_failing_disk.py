@@ -278,7 +278,7 @@ def test_a_hung_disk_neither_delays_a_step_nor_the_end(
 ) -> None:
     monkeypatch.setattr("gradlens.store.session.SEAL_ROWS", 8192)
     values = {"grad_norm": np.ones(150, np.float32)}
-    for attempt in range(3):  # other work on the machine may take a processor away for longer
+    for attempt in range(5):  # other work on the machine may take a processor away for longer
         writer = RunWriter.create(tmp_path / str(attempt), "hung", {}, PARAMETERS, disk=hung)
         took = []
         for step in range(20_000):
@@ -286,10 +286,11 @@ def test_a_hung_disk_neither_delays_a_step_nor_the_end(
             begin = time.perf_counter()
             writer.append(row, values)
             took.append(time.perf_counter() - begin)
-        if max(took) < 0.010 and statistics.median(took[10_000:]) < 1e-6:
+        kept, dropped = (statistics.median(times) for times in (took[:4_000], took[10_000:]))
+        if max(took) < 0.010 and dropped < 0.7 * kept:
             break
     assert max(took) < 0.010
-    assert statistics.median(took[10_000:]) < 1e-6  # rows are dropped by now
+    assert dropped < 0.7 * kept  # rows are dropped by now, before they are copied; .35 measured
     assert 0 < writer.acknowledged < 200
     assert writer.dropped > 10_000
     begin = time.monotonic()

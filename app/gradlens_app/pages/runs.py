@@ -9,9 +9,8 @@ from typing import Any
 
 import dash_mantine_components as dmc
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
-from dash.exceptions import PreventUpdate
 
-from gradlens_app import layout, table
+from gradlens_app import layout, pace, table
 from gradlens_app.data import Data, Entry
 from gradlens_app.names import accessible_name
 from gradlens_app.page import Page
@@ -42,6 +41,7 @@ def body(data: Data) -> html.Div:
             dcc.Store(id="asked"),
             dcc.Store(id="rows"),
             dcc.Interval(id="fill", interval=SOON_MS, disabled=False),
+            *pace.stores("rows"),
         ]
     )
 
@@ -140,8 +140,8 @@ def _connect_rows(app: Dash, data: Data) -> None:
         Output("fill", "disabled"),
         Output("asked", "data"),
         Output("rows", "data"),
-        Input("fill", "n_intervals"),
-        Input("live", "n_intervals"),
+        pace.answered("rows"),
+        pace.tick("rows"),
         Input("columns", "value"),
         Input("baseline", "value"),
         State("run-table", "columnDefs"),
@@ -149,8 +149,7 @@ def _connect_rows(app: Dash, data: Data) -> None:
         State("rows", "data"),
     )
     def fill(
-        _n: int | None,
-        _live: int | None,
+        tick: int,
         columns: list[str] | None,
         baseline: str | None,
         known: list[Mapping[str, Any]] | None,
@@ -165,7 +164,7 @@ def _connect_rows(app: Dash, data: Data) -> None:
         same = list(map(_kind, known or ())) == list(map(_kind, rows.columns))
         now = hashlib.sha256(json.dumps([rows.data, rows.columns, foot, problems]).encode()).hexdigest()[:16]
         if now == has and asked is not None:
-            raise PreventUpdate
+            return (no_update,) * 7 + (tick,)
         return (
             list(rows.data),
             no_update if same else list(rows.columns),
@@ -174,7 +173,10 @@ def _connect_rows(app: Dash, data: Data) -> None:
             not left,
             {} if asked is None else no_update,
             now,
+            tick,
         )
+
+    pace.connect(app, "rows", "fill", "live")
 
     @app.callback(
         Output("find", "value"),

@@ -1,0 +1,194 @@
+"""Pages that stand open while runs are written, and while the server is slow or away."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gradlens_app.table
+from gradlens_app.table import Rows
+
+from .asking import keys_of
+from .browsing import FOOT, Visit
+from .conftest import FullDisk, add_steps, begin_run, lose_steps, write_run
+
+pytestmark = pytest.mark.browser
+
+
+def test_a_drawing_that_did_not_arrive_is_asked_for_again(visit: Callable[[Path], Visit], read_pair: Path) -> None:
+    seen = visit(read_pair)
+    lost: list[str] = []
+
+    def lose(route: Any) -> None:
+        if len(lost) == 4:
+            route.continue_()
+        else:
+            lost.append(route.request.url)
+            route.abort()
+
+    seen.page.route("**/drawing/**", lose)
+    seen.page.set_default_timeout(15_000)
+    seen.open("/dynamics")
+    seen.wait_for_panels(4)
+    assert len(lost) == 4
+    seen.complaints[:] = [text for text in seen.complaints if "ERR_FAILED" not in text]  # Chromium's word on those
+
+
+def test_a_server_that_is_away_is_asked_once_for_each_chart_in_two_seconds(
+    visit: Callable[[Path], Visit], read_pair: Path
+) -> None:
+    seen = visit(read_pair)
+    seen.page.add_init_script("""
+        const real = window.fetch;
+        window.asked = 0;
+        window.fetch = (address, options) => {
+            if (!String(address).includes('drawing/')) { return real(address, options); }
+            window.asked += 1;
+            return new Promise((_, fail) => window.setTimeout(fail, 150 * (window.asked % 4)));
+        };""")
+    seen.open("/dynamics")
+    seen.wait_for("() => window.asked >= 4")
+    seen.page.wait_for_timeout(5500)
+    assert 5 <= seen.page.evaluate("() => window.asked") <= 24  # 43 where each failure asked for all
+
+
+def test_a_run_grows_on_the_page_while_it_is_written(
+    visit: Callable[[Path], Visit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradlens_app.layout.LIVE_MS", 400)
+    root = tmp_path / "runs"
+    root.mkdir()
+    seen = visit(root)
+    page = seen.page
+    seen.open("/")
+    page.get_by_text("holds no recorded run").wait_for()
+    disk = FullDisk()
+    writer = begin_run(root, "under way", disk)
+    add_steps(writer, 0, 100)
+    cell = page.locator(".ag-center-cols-container [col-id=steps]")
+    cell.get_by_text("100", exact=True).wait_for()
+    page.get_by_role("gridcell", name="running", exact=True).wait_for()
+    add_steps(writer, 100, 150)
+    cell.get_by_text("150", exact=True).wait_for()
+
+    seen.open("/dynamics?runs=" + keys_of(root)[0])
+    seen.wait_for_first_panels(3)
+    foot = page.locator(".card .foot")
+    foot.nth(0).get_by_text("150 of 150 points").wait_for()
+    page.get_by_text("1 run, 1 recording").wait_for()
+    add_steps(writer, 150, 300)
+    foot.nth(0).get_by_text("300 of 300 points").wait_for()
+    foot.nth(2).get_by_text("75 of 75 points").wait_for()
+    seen.drag(0, 0.2, 0.6)
+    seen.wait_for("() => location.search.includes('zoom=')")
+    zoomed = seen.range_of(0)
+    with page.expect_response(lambda answer: "/drawing/dynamics/" in answer.url):
+        add_steps(writer, 300, 350)
+    page.wait_for_timeout(300)
+    assert seen.range_of(0) == pytest.approx(zoomed, abs=1)  # a refresh never moves what the reader looks at
+    monkeypatch.setattr("gradlens.store.writer.MOST_ROWS", 16)
+    lose_steps(writer, disk, 350, 500)
+    writer.close("finished")
+    page.get_by_text(re.compile("under way: [0-9]+ rows lost while recording: .*No space left on device")).wait_for()
+    seen.wait_for("() => document.querySelector('#run-count').innerText === '1 run'")
+
+
+def test_a_refresh_draws_only_what_is_new(
+    visit: Callable[[Path], Visit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradlens_app.layout.LIVE_MS", 300)
+    root = tmp_path / "runs"
+    write_run(root, "still")
+    writer = begin_run(root, "under way")
+    add_steps(writer, 0, 100)
+    seen, keys = visit(root), ",".join(keys_of(root))
+    page = seen.page
+
+    def grow(first: int, last: int) -> Any:
+        with page.expect_response(lambda answer: "/drawing/dynamics/loss?" in answer.url) as answer:
+            add_steps(writer, first, last)
+        return answer.value
+
+    seen.open(f"/dynamics?series=loss&smooth=0&zoom=20..60&runs={keys}")
+    seen.wait_for_panels(3)
+    page.evaluate(
+        "() => { window.drawn = 0; const plot = document.querySelector('.js-plotly-plot');"
+        "plot.on('plotly_afterplot', () => { window.drawn += 1; }); }"
+    )
+    assert grow(100, 150).status == 204  # what is shown of the runs has not changed
+    assert page.evaluate("() => window.drawn") == 0
+    page.get_by_role("button", name="Show all").click()
+    seen.wait_for(FOOT, [0, "550 of 550 points"])
+    box = page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.45, box["y"] + box["height"] / 2)
+    told = "name => document.querySelector('.plot .hoverlayer').textContent.includes(name)"
+    seen.wait_for(told, "still")
+    assert not page.evaluate(told, "under way")  # it has not come so far
+    page.evaluate("() => { window.drawn = 0; }")
+    news = grow(150, 200).json()
+    assert (news["base"] is None, list(news["traces"])) == (False, ["1"])  # the run under way
+    seen.wait_for("() => window.drawn > 0")
+    seen.wait_for(told, "under way")  # the pointer rests, and says what is there now
+    assert page.evaluate(told, "still")
+    writer.close("finished")
+
+
+def test_a_server_slower_than_the_clocks_is_heard_and_asked_one_thing_at_a_time(
+    visit: Callable[[Path], Visit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradlens_app.layout.LIVE_MS", 200)
+    real, under_way, together = gradlens_app.table.rows, threading.Semaphore(2), []
+
+    def slow(*asked: Any) -> Rows:
+        together.append(not under_way.acquire(blocking=False))  # the reader's choice may come beside a clock's question
+        try:
+            time.sleep(0.5)
+            return real(*asked)
+        finally:
+            if not together[-1]:
+                under_way.release()
+
+    monkeypatch.setattr(gradlens_app.table, "rows", slow)
+    write_run(tmp_path / "runs", "still")
+    writer = begin_run(tmp_path / "runs", "under way")
+    add_steps(writer, 0, 100)
+    seen = visit(tmp_path / "runs")
+    seen.open(f"/?baseline={keys_of(tmp_path / 'runs')[0]}")
+    cell = seen.page.locator(".ag-center-cols-container [col-id=steps]")
+    seen.page.locator(".ag-floating-top .ag-row").first.wait_for()
+    cell.get_by_text("100", exact=True).wait_for()
+    add_steps(writer, 100, 150)
+    cell.get_by_text("150", exact=True).wait_for()
+    writer.close("finished")
+    assert not any(together)
+
+
+def test_a_clock_asks_again_once_answered_or_after_long(visit: Callable[[Path], Visit], read_pair: Path) -> None:
+    seen = visit(read_pair)
+    seen.open("/")
+    seen.wait_for("() => window.dash_clientside && window.dash_clientside.gradlens.pace")
+    told = seen.page.evaluate("""() => {
+        const real = Date.now, { pace } = window.dash_clientside.gradlens, same = window.dash_clientside.no_update;
+        let now = 0;
+        const at = (seconds, tick, answered) => {
+            now = 1000 * seconds;
+            const said = pace(1, 2, tick, answered, "a test's");
+            return said === same ? null : said;
+        };
+        Date.now = () => now;
+        const told = [
+            at(0, 0, -1), at(9, 0, -1), at(10, 0, -1),  // the first has had no answer for ten seconds
+            at(11, 1, -1), at(30, 1, -1), at(31, 1, -1),  // nor has the second, for twenty
+            at(32, 2, 1), at(33, 2, 2),  // that was an old answer; this is the one
+            at(34, 3, 2), at(43, 3, 2), at(44, 3, 2),
+        ];
+        Date.now = real;
+        return told;
+    }""")
+    assert told == [None, None, 1, None, None, 2, None, 3, None, None, 4]
