@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Sequence
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote, unquote_plus
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -175,10 +175,20 @@ class Gate:
         if environ["REQUEST_METHOD"] != "GET" or len(given) != 1 or not self._is_token(given[0]):
             sentence = "This dashboard asks for a token: open the address that gradlens printed when it started."
             return self._plain(start_response, "401 Unauthorized", sentence)
-        cookie = f"{self._cookie}={self._token}; Path={self._prefix}; HttpOnly; SameSite=Strict"
-        return self._plain(
-            start_response, "303 See Other", "Go on.", ("Location", self._prefix), ("Set-Cookie", cookie)
-        )
+        # Lax, since a link that is clicked on another site is followed by one without the token, which a strict cookie
+        # would not go along with. Nothing here is changed by a GET.
+        cookie = f"{self._cookie}={self._token}; Path={self._prefix}; HttpOnly; SameSite=Lax"
+        place = ("Location", self._without_token(environ))
+        return self._plain(start_response, "303 See Other", "Go on.", place, ("Set-Cookie", cookie))
+
+    def _without_token(self, environ: WSGIEnvironment) -> str:
+        """The same address less the token; never one of another server, as //name would be."""
+        path = quote(str(environ.get("PATH_INFO", "")).encode("latin-1", "replace"))
+        if not path.startswith(self._prefix) or "//" in path:
+            return self._prefix
+        fields = str(environ.get("QUERY_STRING", "")).split("&")
+        kept = "&".join(field for field in fields if unquote_plus(field.partition("=")[0]) != "token")
+        return f"{path}?{kept}" if kept else path
 
 
 def _refusal(environ: WSGIEnvironment, hosts: frozenset[str], *, numeric: bool) -> tuple[str, str] | None:

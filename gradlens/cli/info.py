@@ -62,10 +62,13 @@ def _entries(run: Run) -> list[tuple[str, str]]:
     environment = run.environment
     answer = norm_smoothness(run)
     low, high = answer.raw.pearson_interval
-    r = answer.status or f"{answer.raw.pearson:.2f} [{low:.2f}, {high:.2f}], detrended {answer.detrended.pearson:.2f}"
+    r = (
+        answer.status
+        or f"{answer.raw.pearson:z.2f} [{low:z.2f}, {high:z.2f}], detrended {answer.detrended.pearson:z.2f}"
+    )
     if not answer.status and answer.placebo is not None:
         doubt = f", {answer.raw.caveat}" if answer.raw.caveat else ""
-        r = f"r = {r}, placebo {answer.placebo.raw:.2f}; n = {answer.n}{doubt}"
+        r = f"r = {r}, placebo {answer.placebo.raw:z.2f}; n = {answer.n}{doubt}"
     return [
         ("name", run.name),
         ("run", run.run_id),

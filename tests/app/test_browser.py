@@ -288,9 +288,13 @@ def test_under_a_base_path_and_a_token_everything_works(
     threading.Thread(target=server.run, daemon=True).start()
     seen = visit(read_pair)
     seen.address = f"http://127.0.0.1:{server.effective_port}"
-    seen.open("/team/lens/?token=0123456789abcdef")
-    assert "token" not in seen.page.url
+    link = f'<a href="{seen.address}/team/lens/?token=0123456789abcdef">the runs</a>'
+    seen.page.route("http://elsewhere.test/", lambda asked: asked.fulfill(body=link, content_type="text/html"))
+    seen.page.goto("http://elsewhere.test/")  # as in a chat
+    seen.complaints.clear()
+    seen.page.get_by_role("link", name="the runs").click()
     seen.page.get_by_role("gridcell", name="plain", exact=True).wait_for()
+    assert "token" not in seen.page.url
     seen.page.get_by_role("link", name="Dynamics", exact=True).click()
     seen.wait_for_panels(4)
     assert "/team/lens/dynamics" in seen.page.url

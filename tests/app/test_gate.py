@@ -203,10 +203,35 @@ def test_the_token_is_brought_once_and_leaves_the_address(guarded: Any) -> None:
     answer = client.get(f"/team/gradlens/?token={TOKEN}")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/team/gradlens/")
     assert re.fullmatch(
-        rf"{security.cookie_of(TOKEN)}={TOKEN}; Path=/team/gradlens/; HttpOnly; SameSite=Strict",
+        rf"{security.cookie_of(TOKEN)}={TOKEN}; Path=/team/gradlens/; HttpOnly; SameSite=Lax",
         answer.headers["Set-Cookie"],
     )
     assert client.get("/team/gradlens/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("asked", "place"),
+    [
+        ("/team/gradlens/dynamics?runs=a,b&token=T&zoom=1..2", "/team/gradlens/dynamics?runs=a,b&zoom=1..2"),
+        ("/team/gradlens/?find=a%26b&tok%65n=T", "/team/gradlens/?find=a%26b"),
+        ("/team/gradlens/%5Cevil.example?token=T", "/team/gradlens/%5Cevil.example"),
+        ("/team/gradlens/%0D%0AX-Own:1?token=T", "/team/gradlens/%0D%0AX-Own%3A1"),
+        ("/?token=T", "/team/gradlens/"),
+    ],
+)
+def test_the_rest_of_an_address_with_a_token_is_kept(guarded: Any, asked: str, place: str) -> None:
+    answer = guarded.test_client().get(asked.replace("=T", f"={TOKEN}"))
+    assert (answer.status_code, answer.headers["Location"]) == (303, place)
+
+
+@pytest.mark.parametrize("path", ["//evil.example/", "///evil.example", "/a//evil.example"])
+def test_a_link_with_a_token_never_leads_to_another_server(read_pair: Path, path: str) -> None:
+    answer = (
+        create_app(read_pair, token=TOKEN)
+        .server.test_client()
+        .get("/", query_string={"token": TOKEN}, environ_overrides={"PATH_INFO": path})
+    )
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/")
 
 
 def test_dashboards_on_two_ports_of_a_machine_keep_each_their_token(guarded: Any, read_pair: Path) -> None:

@@ -197,10 +197,11 @@ def _connect_rows(app: Dash, data: Data) -> None:
         except ViewError:
             view, chosen = View(), {}
         return (
-            view.given.get("find", ""),
+            # What the address does not say stays as it is: who was quick to write or to choose keeps that.
+            view.given.get("find", no_update),
             list(view.words("columns")) if "columns" in view.given else no_update,
-            view.baseline or None,
-            {"ids": list(view.keys)} if view.keys else no_update,  # who was quick to choose keeps the choice
+            view.baseline or no_update,
+            {"ids": list(view.keys)} if view.keys else no_update,
             sorting(view) or no_update,
             chosen or no_update,
         )

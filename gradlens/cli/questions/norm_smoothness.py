@@ -80,9 +80,9 @@ def _print_runs(runs: list[Run], answers: list[NormSmoothness]) -> None:
         print_entry("r", f"{_with(answer.raw.pearson, answer.raw.pearson_interval)}; n = {answer.n:,}{doubt}")
         print_entry("detrended r", _with(answer.detrended.pearson, answer.detrended.pearson_interval))
         low, high = answer.placebo.raw_range
-        placebo = f"{answer.placebo.raw:.2f} ({low:.2f} to {high:.2f}), detrended {answer.placebo.detrended:.2f}"
+        placebo = f"{answer.placebo.raw:z.2f} ({low:z.2f} to {high:z.2f}), detrended {answer.placebo.detrended:z.2f}"
         print_entry("placebo r", placebo)
-        phases = ", ".join(f"{phase.name} {phase.correlation.pearson:.2f}" for phase in answer.phases)
+        phases = ", ".join(f"{phase.name} {phase.correlation.pearson:z.2f}" for phase in answer.phases)
         print_entry("r by phase", phases)
         for fit in answer.fits:
             print_entry(fit.form, _fit(fit))
@@ -116,7 +116,7 @@ def _print_comparison(found: SmoothnessComparison) -> None:
         ("detrended r", found.detrended, found.placebo_detrended),
     ):
         doubt = f"; {difference.caveat}" if difference.caveat else ""
-        value = f"{_with(difference.value, difference.interval, '+.2f')}, placebo {placebo.value:+.2f}{doubt}"
+        value = f"{_with(difference.value, difference.interval, '+z.2f')}, placebo {placebo.value:+z.2f}{doubt}"
         print_entry(title, difference.status or value)
     matched = found.matched
     low, high = matched.overlap

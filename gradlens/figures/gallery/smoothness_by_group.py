@@ -48,7 +48,7 @@ def _bars(groups: list[GroupSmoothness], which: str, colour: str, label: str) ->
 
 
 def _caption(result: SmoothnessByGroup, shown: list[GroupSmoothness], label: str) -> str:
-    numbers = ", ".join(f"{each.name} {each.raw.pearson:.2f} ({each.detrended.pearson:.2f})" for each in shown)
+    numbers = ", ".join(f"{each.name} {each.raw.pearson:z.2f} ({each.detrended.pearson:z.2f})" for each in shown)
     of = f" in {label}" if label else ""
     said = f"r between the logs of each part's gradient norm and of smoothness{of} (without trend): {numbers}."
     return f"{said} {result.note}"

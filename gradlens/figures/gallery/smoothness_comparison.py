@@ -40,7 +40,7 @@ def smoothness_difference(found: SmoothnessComparison) -> Figure:
     foot = f"{found.raw.n[0]:,} and {found.raw.n[1]:,} probes; one pair of runs says nothing about another seed"
     said = [
         f"Difference of r, second run less first: {_with(found.raw)}, without trend {_with(found.detrended)};",
-        f"placebo {found.placebo_raw.value:+.2f}, without trend {found.placebo_detrended.value:+.2f}:",
+        f"placebo {found.placebo_raw.value:+z.2f}, without trend {found.placebo_detrended.value:+z.2f}:",
         f"{difference_verdict(found)}.",
         "One pair of runs says nothing about another seed.",
     ]
@@ -77,7 +77,7 @@ def smoothness_at_loss(found: SmoothnessComparison, labels: Sequence[str], colou
         low, high = matched.interval
         foot = (
             f"medians between the lines {matched.first:.3g} and {matched.second:.3g}, "
-            f"ratio {matched.ratio:.2f} [{low:.2f}, {high:.2f}]"
+            f"ratio {matched.ratio:.2f} [{low:z.2f}, {high:z.2f}]"
         )
     said = [f"Smoothness against training loss, {labels[0]} and {labels[1]}: {foot}.", matched_verdict(matched)]
     said += [*matched.caveats] if not matched.status else []
@@ -87,4 +87,4 @@ def smoothness_at_loss(found: SmoothnessComparison, labels: Sequence[str], colou
 
 
 def _with(found: CorrelationDifference) -> str:
-    return f"{found.value:+.2f} [{found.interval[0]:+.2f}, {found.interval[1]:+.2f}]"
+    return f"{found.value:+z.2f} [{found.interval[0]:+z.2f}, {found.interval[1]:+z.2f}]"

@@ -99,7 +99,7 @@ def _panel(text: str, answer: NormSmoothness, colour: str, axes: tuple[Axis, Axi
         marks.append(Rule(answer.noise_floor, "y", "noise floor", "muted"))
     foot = (
         f"{len(shown):,} of {answer.n:,} points; r = {_with(answer.raw.pearson, answer.raw.pearson_interval)}, "
-        f"detrended {answer.detrended.pearson:.2f}{_placebo(answer)}"
+        f"detrended {answer.detrended.pearson:z.2f}{_placebo(answer)}"
     )
     return Panel(text, subtitle, *axes, tuple(marks), foot)
 
@@ -111,7 +111,7 @@ def _line(fit: LineFit, norms: Floats) -> Line:
 
 
 def _placebo(answer: NormSmoothness) -> str:
-    return f", placebo {answer.placebo.raw:.2f}" if answer.placebo is not None else ""
+    return f", placebo {answer.placebo.raw:z.2f}" if answer.placebo is not None else ""
 
 
 def _range(each: Sequence[Floats]) -> Limits:
@@ -132,8 +132,8 @@ def _numbers(text: str, answer: NormSmoothness) -> str:
     return (
         f"{text}: r = {_with(answer.raw.pearson, answer.raw.pearson_interval)}, without a cubic trend in time "
         f"{_with(answer.detrended.pearson, answer.detrended.pearson_interval)}, placebo of constant curvature "
-        f"{placebo.raw:.2f} ({placebo.raw_range[0]:.2f} to {placebo.raw_range[1]:.2f}), without trend "
-        f"{placebo.detrended:.2f}; n = {answer.n:,}{doubt}. " + " ".join(_fitted(fit) for fit in answer.fits)
+        f"{placebo.raw:z.2f} ({placebo.raw_range[0]:z.2f} to {placebo.raw_range[1]:z.2f}), without trend "
+        f"{placebo.detrended:z.2f}; n = {answer.n:,}{doubt}. " + " ".join(_fitted(fit) for fit in answer.fits)
     )
 
 

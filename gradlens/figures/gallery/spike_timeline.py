@@ -65,8 +65,8 @@ def _series(
         x,
         y,
         tuple(marks),
-        f"{drawn.drawn:,} of {drawn.points:,} points; {len(series.spike_steps):,} spikes in {series.episodes:,} "
-        f"episodes; {drawn.nonfinite:,} NaN or infinite",
+        f"{drawn.drawn:,} of {drawn.points:,} points; spikes: {len(series.spike_steps):,}, "
+        f"episodes: {series.episodes:,}; NaN or infinite: {drawn.nonfinite:,}",
     )
 
 
@@ -123,9 +123,9 @@ def _caption(result: Stability) -> str:
     if result.status:
         return result.status
     text = (
-        f"Stability over {result.n:,} steps: {len(result.grad_norm.spike_steps):,} spikes of the gradient norm in "
-        f"{result.grad_norm.episodes:,} episodes, {len(result.loss.spike_steps):,} of the loss in "
-        f"{result.loss.episodes:,}; steps NaN or infinite: {len(result.nonfinite_steps):,}, "
+        f"Stability over {result.n:,} steps: spikes of the gradient norm {len(result.grad_norm.spike_steps):,} "
+        f"(episodes {result.grad_norm.episodes:,}), of the loss {len(result.loss.spike_steps):,} "
+        f"(episodes {result.loss.episodes:,}); steps NaN or infinite: {len(result.nonfinite_steps):,}, "
         f"skipped: {len(result.skipped_steps):,}."
     )
     if np.isfinite(result.clipped):

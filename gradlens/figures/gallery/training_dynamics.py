@@ -197,7 +197,7 @@ def _log(values: Floats) -> Floats:
 
 
 def _r(value: float, interval: tuple[float, float]) -> str:
-    return f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]" if np.isfinite(value) else "not defined"
+    return f"{value:z.2f} [{interval[0]:z.2f}, {interval[1]:z.2f}]" if np.isfinite(value) else "not defined"
 
 
 def _estimator(answer: NormSmoothness) -> str:
@@ -255,9 +255,9 @@ def _said_of_clouds(
         parts.append(
             f"{text}: r = {_r(answer.raw.pearson, answer.raw.pearson_interval)}, "
             f"without a cubic trend in time {_r(answer.detrended.pearson, answer.detrended.pearson_interval)}, "
-            f"Spearman {answer.raw.spearman:.2f}; placebo of constant curvature ({placebo.optimizer}) "
-            f"{placebo.raw:.2f} ({placebo.raw_range[0]:.2f} to {placebo.raw_range[1]:.2f}), "
-            f"without trend {placebo.detrended:.2f}; n = {answer.n}{doubt}."
+            f"Spearman {answer.raw.spearman:z.2f}; placebo of constant curvature ({placebo.optimizer}) "
+            f"{placebo.raw:z.2f} ({placebo.raw_range[0]:z.2f} to {placebo.raw_range[1]:z.2f}), "
+            f"without trend {placebo.detrended:z.2f}; n = {answer.n}{doubt}."
         )
     part = steps[0]
     if part is not None and all(each == part for each in steps):
