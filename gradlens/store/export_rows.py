@@ -114,13 +114,14 @@ def _between(
         inside = (step >= low) & (step < high)
         tables.append(_complete(part if inside.all() else part.filter(pa.array(inside)), schema))
     rows = records.in_order(found, table, pa.concat_tables(tables), superseded=superseded)
-    places = [schema.names.index(name) for name in (given.names[:-1] if superseded else given.names)]
+    place_of = {name: place for place, name in enumerate(schema.names)}
+    places = [place_of[name] for name in (given.names[:-1] if superseded else given.names)]
     yield from cut(rows.select([*places, len(schema)] if superseded else places))
 
 
 def _complete(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    there = set(table.column_names)
+    there = dict(zip(table.column_names, table.columns, strict=True))  # table[name] looks through all names
     columns = [
-        table[column.name] if column.name in there else pa.nulls(table.num_rows, column.type) for column in schema
+        there[column.name] if column.name in there else pa.nulls(table.num_rows, column.type) for column in schema
     ]
     return pa.Table.from_arrays(columns, schema=schema)
