@@ -48,6 +48,7 @@ _GRID_THEME = """themeQuartz.withParams({
     cellHorizontalPaddingScale: 0.5, popupShadow: 'none', cardShadow: 'none', menuBackgroundColor: 'var(--card)'
 })"""
 _FEW = 40
+_FOOT = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,10 @@ def foot(entries: Sequence[Entry]) -> str:
     """Under the table: how to read it, and what all runs share."""
     same = [f"{name} {min(values)}" for name, values in _config(entries).items() if len(values) == 1]
     text = "Losses are means of the last 5 % of the steps; compare arms each at its own best learning rate."
-    return f"{text} The same wherever given: {', '.join(same)}."[:600] if same and len(entries) > 1 else text
+    if not same or len(entries) < 2:
+        return text
+    text = f"{text} The same wherever given: {', '.join(same)}."
+    return text if len(text) <= _FOOT else f"{text[: _FOOT - 1]}…"
 
 
 def _columns(entries: Sequence[Entry], names: Sequence[str], *, compared: bool) -> list[dict[str, Any]]:
