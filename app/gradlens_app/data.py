@@ -30,6 +30,7 @@ FRESH_SECONDS = 0.5
 SHARE = 4
 """How many times what a look at the folder took it is good for, at least: thousands of runs take long to look at."""
 MOST_BYTES = 256 << 20
+_NO_RUN = "left out"
 """What kept answers may take in memory."""
 UNKNOWN = "This address names a run that is not in the folder, or no longer; choose from those below."
 
@@ -165,6 +166,7 @@ class Data:
         for entry in entries:
             try:
                 if time.monotonic() > end and self._kept(question, entry, arguments, named) is None:
+                    touch(_NO_RUN, None)  # what leaves a run out is no answer for another time
                     continue
                 answers.append(self.ask(question, entry, *arguments, **named))
                 answered.append(entry)

@@ -110,10 +110,10 @@ def _connect_words(app: Dash, data: Data, pages: Mapping[str, Page]) -> None:
         Output("caption", "children"),
         Output("again", "disabled"),
         pace.answered("words"),
-        Input("view", "data"),
         pace.tick("words"),
+        State("view", "data"),
     )
-    def tell(view: dict[str, Any] | None, tick: int) -> Any:
+    def tell(tick: int, view: dict[str, Any] | None) -> Any:
         page = pages.get(bare(app, (view or {}).get("path")))
         if page is None or view is None:
             return (no_update,) * 4 + (tick,)
@@ -124,7 +124,7 @@ def _connect_words(app: Dash, data: Data, pages: Mapping[str, Page]) -> None:
         tiles = [layout.tile(tile) for tile in said.tiles]
         return tiles, layout.problem_panel(said.problems), said.caption, not said.unfinished, tick
 
-    pace.connect(app, "words", "again")
+    pace.connect(app, "words", ["again"], also=[Input("view", "data")])
 
 
 def _connect_poll(app: Dash, data: Data) -> None:
@@ -157,7 +157,7 @@ def _connect_poll(app: Dash, data: Data) -> None:
             tick,
         )
 
-    pace.connect(app, "poll", "live")
+    pace.connect(app, "poll", ["live"])
 
 
 def bare(app: Dash, path: str | None) -> str:

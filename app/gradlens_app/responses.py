@@ -1,4 +1,4 @@
-"""Answers as bytes: small ones, and the same to the same request while nothing that it is about has changed."""
+"""Answers as bytes: compressed, and the same to the same request while nothing that it is about has changed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def keep_responses(server: Flask, data: Data, prefix: str) -> None:
         touched: Touched | None = g.pop("touched", None)
         if touched and response.status_code == 200 and not response.is_streamed:
             body = response.get_data()
-            if len(body) <= MOST_BYTES:
+            if SMALLEST <= len(body) <= MOST_BYTES:
                 packed = gzip.compress(body, _LEVEL, mtime=0)
                 kept.put(g.asked, "", (touched, (body, packed, response.content_type)), len(body) + len(packed))
                 return _sent((body, packed, response.content_type))

@@ -143,8 +143,10 @@ class Gate:
         refusal = _refusal(environ, self._hosts, numeric=bool(self._token))
         if refusal is not None:
             return self._plain(start_response, *refusal)
-        if self._token and not self._is_known(environ):
-            return self._enter(environ, start_response)
+        if self._token:
+            is_known = self._is_known(environ)
+            if not is_known or (environ["REQUEST_METHOD"] == "GET" and "token" in _fields(environ)):
+                return self._enter(environ, start_response, is_known=is_known)
 
         def start(status: str, headers: Headers, error: object = None) -> object:
             ours = {name.lower() for name, _ in self._headers}
@@ -169,26 +171,34 @@ class Gate:
     def _is_token(self, text: str) -> bool:
         return hmac.compare_digest(text.encode(), self._token.encode())
 
-    def _enter(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-        """Who brings the token in the address gets the cookie, anybody else a sentence."""
-        given = parse_qs(str(environ.get("QUERY_STRING", ""))[:4096]).get("token", [""])
+    def _enter(self, environ: WSGIEnvironment, start_response: StartResponse, *, is_known: bool) -> list[bytes]:
+        """Who brings the token in the address gets the cookie, and an address without; anybody else a sentence."""
+        place = ("Location", self._without_token(environ))
+        if is_known:
+            return self._plain(start_response, "303 See Other", "Go on.", place)
+        given = _fields(environ).get("token", [""])
         if environ["REQUEST_METHOD"] != "GET" or len(given) != 1 or not self._is_token(given[0]):
             sentence = "This dashboard asks for a token: open the address that gradlens printed when it started."
             return self._plain(start_response, "401 Unauthorized", sentence)
         # Lax, since a link that is clicked on another site is followed by one without the token, which a strict cookie
         # would not go along with. Nothing here is changed by a GET.
         cookie = f"{self._cookie}={self._token}; Path={self._prefix}; HttpOnly; SameSite=Lax"
-        place = ("Location", self._without_token(environ))
         return self._plain(start_response, "303 See Other", "Go on.", place, ("Set-Cookie", cookie))
 
     def _without_token(self, environ: WSGIEnvironment) -> str:
-        """The same address less the token; never one of another server, as //name would be."""
+        """The same address less the token; never one of another server, as //name would be, nor out of the prefix."""
         path = quote(str(environ.get("PATH_INFO", "")).encode("latin-1", "replace"))
-        if not path.startswith(self._prefix) or "//" in path:
+        path = self._prefix if f"{path}/" == self._prefix else path
+        if not path.startswith(self._prefix) or "//" in path or {".", ".."} & set(path.split("/")):
             return self._prefix
         fields = str(environ.get("QUERY_STRING", "")).split("&")
         kept = "&".join(field for field in fields if unquote_plus(field.partition("=")[0]) != "token")
         return f"{path}?{kept}" if kept else path
+
+
+def _fields(environ: WSGIEnvironment) -> dict[str, list[str]]:
+    """The fields of the address."""
+    return parse_qs(str(environ.get("QUERY_STRING", "")), keep_blank_values=True)
 
 
 def _refusal(environ: WSGIEnvironment, hosts: frozenset[str], *, numeric: bool) -> tuple[str, str] | None:

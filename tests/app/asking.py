@@ -60,13 +60,14 @@ def fill_table(
     outputs = [("run-table", "rowData"), ("run-table", "columnDefs"), ("table-foot", "children")]
     outputs += [("table-problems", "children"), ("fill", "disabled"), ("asked", "data"), ("rows", "data")]
     outputs += [("rows-answered", "data")]
-    inputs = {
-        ("rows-tick", "data"): n,
+    state = {
         ("columns", "value"): columns,
         ("baseline", "value"): baseline,
+        ("run-table", "columnDefs"): known,
+        ("asked", "data"): {},
+        ("rows", "data"): has,
     }
-    state = {("run-table", "columnDefs"): known, ("asked", "data"): {}, ("rows", "data"): has}
-    return callback(client, outputs, inputs, state, **headers)
+    return callback(client, outputs, {("rows-tick", "data"): n}, state, **headers)
 
 
 def see(data: Data, search: str | None = None) -> Shown:

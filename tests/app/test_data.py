@@ -14,6 +14,7 @@ from gradlens.analysis import norm_smoothness, summarize
 from gradlens.store import Disk, Run, RunWriter, open_run, snapshot
 from gradlens_app import create_app
 from gradlens_app.data import UNKNOWN, Data
+from gradlens_app.responses import SMALLEST
 from gradlens_app.view import ViewError
 
 from .asking import callback, fill_table, keys_of
@@ -200,6 +201,16 @@ def test_the_same_request_gets_the_same_bytes_until_a_run_changes(live: RunWrite
     add_steps(live, 100, 150)
     assert fill_table(client, **small).data != first.data
     assert fill_table(client).json["response"]["run-table"]["rowData"][0]["steps"] == 150
+
+
+def test_an_answer_that_leaves_runs_out_is_not_kept(read_pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = create_app(read_pair).server.test_client()
+    monkeypatch.setattr("gradlens_app.pages.runs.FILL_SECONDS", -1.0)
+    first = fill_table(client)
+    assert len(first.data) > SMALLEST
+    assert first.json["response"]["table-foot"]["children"] == "2 of 2 runs still to be read."
+    monkeypatch.undo()
+    assert fill_table(client).json["response"]["run-table"]["rowData"][0]["steps"] == STEPS
 
 
 def test_a_cursor_moves_only_when_a_run_shown_has_changed(live: RunWriter, tmp_path: Path) -> None:

@@ -217,11 +217,21 @@ def test_the_token_is_brought_once_and_leaves_the_address(guarded: Any) -> None:
         ("/team/gradlens/%5Cevil.example?token=T", "/team/gradlens/%5Cevil.example"),
         ("/team/gradlens/%0D%0AX-Own:1?token=T", "/team/gradlens/%0D%0AX-Own%3A1"),
         ("/?token=T", "/team/gradlens/"),
+        ("/team/gradlens?runs=a&token=T", "/team/gradlens/?runs=a"),
+        ("/team/gradlens/..%2F..%2Fother?token=T", "/team/gradlens/"),
+        (f"/team/gradlens/dynamics?find={'a' * 9_000}&token=T", f"/team/gradlens/dynamics?find={'a' * 9_000}"),
     ],
 )
 def test_the_rest_of_an_address_with_a_token_is_kept(guarded: Any, asked: str, place: str) -> None:
     answer = guarded.test_client().get(asked.replace("=T", f"={TOKEN}"))
     assert (answer.status_code, answer.headers["Location"]) == (303, place)
+
+
+def test_a_reader_who_is_known_loses_the_token_from_the_address_too(guarded: Any) -> None:
+    client = guarded.test_client()
+    for token in (TOKEN, TOKEN, "another of old", ""):
+        answer = client.get(f"/team/gradlens/dynamics?runs=a&token={token}")
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/team/gradlens/dynamics?runs=a")
 
 
 @pytest.mark.parametrize("path", ["//evil.example/", "///evil.example", "/a//evil.example"])

@@ -387,6 +387,6 @@ def test_a_callback_for_a_page_that_is_not_there_changes_nothing(client: FlaskCl
     outputs = [("tiles", "children"), ("problems", "children"), ("caption", "children"), ("again", "disabled")]
     outputs += [("words-answered", "data")]
     view = {"search": "", "path": "/../../etc/passwd", "cursor": None}
-    answer = callback(client, outputs, {("view", "data"): view, ("words-tick", "data"): 0}, {})
+    answer = callback(client, outputs, {("words-tick", "data"): 0}, {("view", "data"): view})
     assert answer.status_code in (200, 204)
     assert "root:" not in answer.text

@@ -32,7 +32,7 @@ from gradlens.store.segments import ends
 MOST_SECONDS: Final = 5.0
 """Of this process alone: what waits, and works not, is seen by ``HANGS_SECONDS``."""
 MOST_BYTES: Final = 1 << 30
-HANGS_SECONDS: Final = 60.0
+HANGS_SECONDS: Final = 30.0
 TEXTS: Final = ("clip_source", "smoothness_method")
 MEASURED: Final = ("loss", "grad_norm", "samples", "domain")
 """Of a micro-batch, in the runs that are damaged."""

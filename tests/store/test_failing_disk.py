@@ -290,7 +290,7 @@ def test_a_hung_disk_neither_delays_a_step_nor_the_end(
         if max(took) < 0.010 and dropped < 0.7 * kept:
             break
     assert max(took) < 0.010
-    assert dropped < 0.7 * kept  # rows are dropped by now, before they are copied; .35 measured
+    assert dropped < 0.7 * kept  # rows are dropped by now; .35 measured
     assert 0 < writer.acknowledged < 200
     assert writer.dropped > 10_000
     begin = time.monotonic()

@@ -142,8 +142,8 @@ def _connect_rows(app: Dash, data: Data) -> None:
         Output("rows", "data"),
         pace.answered("rows"),
         pace.tick("rows"),
-        Input("columns", "value"),
-        Input("baseline", "value"),
+        State("columns", "value"),
+        State("baseline", "value"),
         State("run-table", "columnDefs"),
         State("asked", "data"),
         State("rows", "data"),
@@ -176,7 +176,8 @@ def _connect_rows(app: Dash, data: Data) -> None:
             tick,
         )
 
-    pace.connect(app, "rows", "fill", "live")
+    also = [Input("columns", "value"), Input("baseline", "value")]
+    pace.connect(app, "rows", ["fill", "live"], also=also)
 
     @app.callback(
         Output("find", "value"),

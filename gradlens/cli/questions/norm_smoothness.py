@@ -130,10 +130,10 @@ def _print_comparison(found: SmoothnessComparison) -> None:
 def _with(value: float, interval: Interval, form: str = "") -> str:
     """A value and its interval where it has one.
 
-    >>> _with(0.5, (0.25, 0.75)), _with(0.5, (float("nan"), float("nan")))
-    ('0.50 [0.25, 0.75]', '0.50')
+    >>> _with(-0.001, (-0.25, 0.75)), _with(0.5, (float("nan"), float("nan")))
+    ('0.00 [-0.25, 0.75]', '0.50')
     """
-    form = form or (".2f" if abs(value) < 10 else ".3g")
+    form = form or ("z.2f" if abs(value) < 10 else ".3g")
     return f"{value:{form}}" + ("" if np.isnan(interval[0]) else f" [{interval[0]:{form}}, {interval[1]:{form}}]")
 
 

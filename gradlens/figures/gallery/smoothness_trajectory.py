@@ -150,5 +150,5 @@ def _fitted(fit: LineFit) -> str:
 def _with(value: float, interval: tuple[float, float]) -> str:
     if not math.isfinite(interval[0]):
         return f"{value:.3g}" if math.isfinite(value) else "not defined"
-    digits = ".2f" if abs(value) < 10 else ".3g"
+    digits = "z.2f" if abs(value) < 10 else ".3g"
     return f"{value:{digits}} [{interval[0]:{digits}}, {interval[1]:{digits}}]"
