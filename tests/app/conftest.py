@@ -112,6 +112,8 @@ def lose_steps(writer: RunWriter, disk: FullDisk, first: int, last: int) -> None
     disk.full = True
     for step in range(first, last):
         writer.append({"step": step}, {})
+    while writer.last_error is None:  # the thread that writes may not have come to it yet
+        time.sleep(0.01)
     disk.full = False
     assert writer.flush()
 
