@@ -77,6 +77,8 @@ def test_a_zoom_in_one_panel_is_a_zoom_in_all_and_they_grow_together(
     slider.press("Home")
     seen.wait_for(FOOT, [2, "1 of 100 points"])
     assert "until=0" in page.url
+    seen.wait_for("() => document.querySelector('.js-plotly-plot').data.every(trace => trace.x.length < 2)")
+    assert seen.range_of(0) == [0, STEPS - 1]
 
 
 def test_controls_write_the_address_and_the_address_sets_them(visit: Callable[[Path], Visit], read_pair: Path) -> None:
