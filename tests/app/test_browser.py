@@ -193,6 +193,41 @@ def test_the_table_keeps_its_state_in_the_address(visit: Callable[[Path], Visit]
     assert page.locator('.ag-header-cell[col-id="steps"][aria-sort="descending"]').count() == 1
 
 
+def test_back_and_forward_set_the_table_as_the_address_says(visit: Callable[[Path], Visit], read_pair: Path) -> None:
+    seen = visit(read_pair)
+    plain, _ = keys_of(read_pair)
+    seen.open("/")
+    page = seen.page
+    page.locator(".ag-center-cols-container .ag-row").first.wait_for()
+    seen.wait_for("() => document.querySelector('#table-foot').innerText.startsWith('Losses')")
+    cell = page.locator(".ag-cell.with-swatch").first
+    text, place = cell.locator(".ag-cell-value").bounding_box(), cell.bounding_box()
+    assert place["y"] <= text["y"] < text["y"] + text["height"] <= place["y"] + place["height"]  # beside its swatch
+    page.get_by_role("textbox", name="Filter the runs").fill("clipped")
+    seen.wait_for("() => location.search.includes('find=')")
+    page.get_by_role("columnheader", name=re.compile("final loss")).locator(".ag-header-cell-label").click()
+    seen.wait_for("() => location.search.includes('sort=')")
+    page.locator("#baseline").click()
+    page.get_by_role("option").first.click()
+    seen.wait_for(f"() => location.search.includes('baseline={plain}')")
+    page.locator(".ag-floating-top .ag-row").first.wait_for()
+    page.go_back()
+    page.locator(".ag-floating-top .ag-row").first.wait_for(state="detached")
+    assert page.locator("#baseline").input_value() == ""
+    page.go_back()
+    page.locator('.ag-header-cell[col-id="final_loss"][aria-sort="none"]').wait_for()
+    page.go_back()
+    seen.wait_for("() => document.querySelectorAll('.ag-pinned-left-cols-container .ag-row').length === 2")
+    assert page.get_by_role("textbox", name="Filter the runs").input_value() == ""
+    for _ in range(3):
+        page.go_forward()
+    page.locator(".ag-floating-top .ag-row").first.wait_for()
+    page.locator('.ag-header-cell[col-id="final_loss"][aria-sort="ascending"]').wait_for()
+    assert page.get_by_role("textbox", name="Filter the runs").input_value() == "clipped"
+    page.wait_for_timeout(500)
+    assert f"find=clipped&sort=final_loss:asc&baseline={plain}" in page.url
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", ["/", "/dynamics", "/smoothness", "/none"])
 def test_nothing_keeps_a_reader_out(visit: Callable[[Path], Visit], read_pair: Path, path: str, scheme: str) -> None:
