@@ -89,7 +89,8 @@ class Data:
         fresh: seconds that a look at the folders is good for.
 
     Attributes:
-        name: the folders' own names, the only part of their paths that is ever shown.
+        name: the folders' own names, the only part of their paths that is ever shown; of folders that are called the
+            same, those of the folders around them too.
 
     Raises:
         RunError: if a root is missing or is not a folder.
@@ -99,7 +100,7 @@ class Data:
         for root in (roots := tuple(roots)):
             open_runs(root)  # a wrong root speaks before anything is served
         self._roots = tuple(dict.fromkeys(Path(root).resolve() for root in roots))
-        self.name = ", ".join(root.name or "/" for root in self._roots)
+        self.name = ", ".join(_told_apart(self._roots))
         self._fresh = FRESH_SECONDS if fresh is None else fresh
         self._listing_fresh = 0.0
         self._answers = Kept(most_bytes=MOST_BYTES)
@@ -284,6 +285,18 @@ class Data:
         # A run whose process was killed stops running without a change of its files.
         states = tuple((entry.key, entry.stamp, _is_running(entry.run)) for entry in listing.entries)
         return states, listing.problems
+
+
+def _told_apart(roots: Sequence[Path]) -> list[str]:
+    """Each folder's name, with as many of the folders around it as tell it from the others."""
+
+    def end(root: Path) -> str:
+        others = [other.parts for other in roots if other != root]
+        counts = range(1, len(root.parts) + 1)
+        count = next(count for count in counts if all(o[-count:] != root.parts[-count:] for o in others))
+        return Path(*root.parts[-count:]).as_posix()
+
+    return [end(root) for root in roots]
 
 
 def _is_running(run: Run) -> bool:

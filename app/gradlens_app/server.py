@@ -17,6 +17,7 @@ from gradlens_app.application import create_app
 from gradlens_app.security import MAX_BODY, check_token, is_loopback, prefixed
 
 TRIES = 50
+PORTS = 65_536
 
 
 def serve(
@@ -42,7 +43,8 @@ def serve(
 
     Raises:
         RunError: if a root is missing or is not a folder.
-        ValueError: for a host that other machines reach, without a token; for a token or base path that is none.
+        ValueError: for a host that other machines reach, without a token, or that is not this machine's; for a token,
+            port or base path that is none.
         OSError: if no port is free.
     """
     if token:
@@ -75,8 +77,10 @@ def serve(
 
 def _listen(host: str, port: int) -> socket.socket:
     """Bind the first free port; binding it here, and not asking first, leaves no gap for another process."""
+    if not 0 <= port < PORTS:
+        raise ValueError(f"port expects a number from 0 to {PORTS - 1}; got {port}.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for candidate in range(port, min(port + TRIES, 65_536)):
+    for candidate in range(port, min(port + TRIES, PORTS)):
         listening = socket.socket(family, socket.SOCK_STREAM)
         if os.name == "posix":
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -85,11 +89,15 @@ def _listen(host: str, port: int) -> socket.socket:
             listening.listen(128)
         except OSError as error:
             listening.close()
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise ValueError(
+                    f"host expects an address of this machine, or 0.0.0.0 for all; got {host!r}."
+                ) from error
             if error.errno not in (errno.EADDRINUSE, errno.EACCES):
                 raise
         else:
             return listening
-    raise OSError(errno.EADDRINUSE, f"no free port from {port} to {min(port + TRIES, 65_536) - 1}; give another port")
+    raise OSError(errno.EADDRINUSE, f"no free port from {port} to {min(port + TRIES, PORTS) - 1}; give another port")
 
 
 def _has_display() -> bool:

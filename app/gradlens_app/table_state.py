@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gradlens_app.view import View, ViewError
@@ -21,6 +21,17 @@ def sorting(view: View) -> list[dict[str, Any]]:
     parts = [text.rpartition(":") for text in view.words("sort")]
     known = [(column, way) for column, _, way in parts if column and way in ("asc", "desc")]
     return [{"colId": column, "sort": way, "sortIndex": place} for place, (column, way) in enumerate(known)]
+
+
+def resorted(columns: Sequence[Mapping[str, Any]] | None, by: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The state of a table's columns, sorted otherwise.
+
+    >>> resorted([{"colId": "loss", "width": 80, "sort": "asc", "sortIndex": 0}], [])
+    [{'colId': 'loss', 'width': 80, 'sort': None, 'sortIndex': None}]
+    """
+    found = {column["colId"]: column for column in by}
+    none = {"sort": None, "sortIndex": None}
+    return [{**column, **none, **found.get(column["colId"], {})} for column in columns or by]
 
 
 def filters(view: View) -> dict[str, Any]:

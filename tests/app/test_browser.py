@@ -77,6 +77,8 @@ def test_a_zoom_in_one_panel_is_a_zoom_in_all_and_they_grow_together(
     slider.press("Home")
     seen.wait_for(FOOT, [2, "1 of 100 points"])
     assert "until=0" in page.url
+    seen.wait_for("() => document.querySelector('.js-plotly-plot').data.every(trace => trace.x.length < 2)")
+    assert seen.range_of(0) == [0, STEPS - 1]
 
 
 def test_controls_write_the_address_and_the_address_sets_them(visit: Callable[[Path], Visit], read_pair: Path) -> None:
@@ -189,6 +191,41 @@ def test_the_table_keeps_its_state_in_the_address(visit: Callable[[Path], Visit]
     page.locator(".ag-floating-top .ag-row").first.wait_for()
     seen.wait_for("() => document.querySelectorAll('.ag-pinned-left-cols-container .ag-row').length === 0")
     assert page.locator('.ag-header-cell[col-id="steps"][aria-sort="descending"]').count() == 1
+
+
+def test_back_and_forward_set_the_table_as_the_address_says(visit: Callable[[Path], Visit], read_pair: Path) -> None:
+    seen = visit(read_pair)
+    plain, _ = keys_of(read_pair)
+    seen.open("/")
+    page = seen.page
+    page.locator(".ag-center-cols-container .ag-row").first.wait_for()
+    seen.wait_for("() => document.querySelector('#table-foot').innerText.startsWith('Losses')")
+    cell = page.locator(".ag-cell.with-swatch").first
+    text, place = cell.locator(".ag-cell-value").bounding_box(), cell.bounding_box()
+    assert place["y"] <= text["y"] < text["y"] + text["height"] <= place["y"] + place["height"]  # beside its swatch
+    page.get_by_role("textbox", name="Filter the runs").fill("clipped")
+    seen.wait_for("() => location.search.includes('find=')")
+    page.get_by_role("columnheader", name=re.compile("final loss")).locator(".ag-header-cell-label").click()
+    seen.wait_for("() => location.search.includes('sort=')")
+    page.locator("#baseline").click()
+    page.get_by_role("option").first.click()
+    seen.wait_for(f"() => location.search.includes('baseline={plain}')")
+    page.locator(".ag-floating-top .ag-row").first.wait_for()
+    page.go_back()
+    page.locator(".ag-floating-top .ag-row").first.wait_for(state="detached")
+    assert page.locator("#baseline").input_value() == ""
+    page.go_back()
+    page.locator('.ag-header-cell[col-id="final_loss"][aria-sort="none"]').wait_for()
+    page.go_back()
+    seen.wait_for("() => document.querySelectorAll('.ag-pinned-left-cols-container .ag-row').length === 2")
+    assert page.get_by_role("textbox", name="Filter the runs").input_value() == ""
+    for _ in range(3):
+        page.go_forward()
+    page.locator(".ag-floating-top .ag-row").first.wait_for()
+    page.locator('.ag-header-cell[col-id="final_loss"][aria-sort="ascending"]').wait_for()
+    assert page.get_by_role("textbox", name="Filter the runs").input_value() == "clipped"
+    page.wait_for_timeout(500)
+    assert f"find=clipped&sort=final_loss:asc&baseline={plain}" in page.url
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -173,7 +173,7 @@ def test_several_roots_are_shown_together(tmp_path: Path) -> None:
     listed = data.listing().entries
     assert sorted(entry.run.name for entry in listed) == ["one", "two"]
     assert len({entry.key for entry in listed}) == 2
-    assert data.name == "runs, runs, a"
+    assert data.name == "a/runs, b/runs, a"
     with create_app(tmp_path / "a" / "runs", tmp_path / "b" / "runs").server.test_client() as client:
         assert len(fill_table(client).json["response"]["run-table"]["rowData"]) == 2
 

@@ -123,6 +123,11 @@ def test_failures_are_one_line_and_exit_code_1(
             "draws one run; got 2",
         ),
         (["show", "{tmp}/root", "--host", "192.0.2.1"], "host expects a loopback address"),
+        (
+            ["show", "{tmp}/root", "--host", "192.0.2.1", "--token", "0123456789abcdef"],
+            "host expects an address of this machine",
+        ),
+        (["show", "{tmp}/root", "--port", "70000"], "port expects a number from 0 to 65535"),
     ],
 )
 def test_arguments_outside_their_range_are_exit_code_2(

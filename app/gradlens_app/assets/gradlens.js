@@ -178,6 +178,13 @@
         return changed(given);
     }
 
+    // Back and Forward among the states of the table: it takes over what the address says, as when it came.
+    window.addEventListener("popstate", () => {
+        if (document.getElementById("run-table") && !pageName()) {
+            window.dash_clientside.set_props("asked", { data: { search: window.location.search } });
+        }
+    });
+
     // The baseline stays on top however the others are sorted.
     function quickFilter(find, rows, baseline, options) {
         const pinned = (rows || []).filter((row) => row.key === baseline);

@@ -15,7 +15,7 @@ from gradlens_app.data import Data, Entry
 from gradlens_app.names import accessible_name
 from gradlens_app.page import Page
 from gradlens_app.runs_said import said
-from gradlens_app.table_state import filters, sorting
+from gradlens_app.table_state import filters, resorted, sorting
 from gradlens_app.view import MOST_RUNS, View, ViewError
 
 FILL_SECONDS = 0.8
@@ -188,23 +188,31 @@ def _connect_rows(app: Dash, data: Data) -> None:
         Output("run-table", "filterModel"),
         Input("asked", "data"),
         State("address", "search"),
+        State("run-table", "columnState"),
         prevent_initial_call=True,
     )
-    def restore(_asked: object, search: str | None) -> tuple[object, ...]:
-        """What the address says, once: from then on the table writes it."""
+    def restore(
+        asked: Mapping[str, str] | None, search: str | None, columns: list[dict[str, Any]] | None
+    ) -> tuple[object, ...]:
+        """What the address says, once, and after Back and Forward: else the table writes it."""
+        back = (asked or {}).get("search")
         try:
-            view = View.parse(search or "")
+            view = View.parse((search if back is None else back) or "")
             chosen = filters(view)
         except ViewError:
             view, chosen = View(), {}
+
+        def absent(value: object) -> object:
+            # At first, what the address does not say stays as it is: who was quick to write or to choose keeps that.
+            return no_update if back is None else value
+
         return (
-            # What the address does not say stays as it is: who was quick to write or to choose keeps that.
-            view.given.get("find", no_update),
-            list(view.words("columns")) if "columns" in view.given else no_update,
-            view.baseline or no_update,
-            {"ids": list(view.keys)} if view.keys else no_update,
-            sorting(view) or no_update,
-            chosen or no_update,
+            view.given.get("find", absent("")),
+            list(view.words("columns")) if "columns" in view.given else absent([]),
+            view.baseline or absent(None),
+            {"ids": list(view.keys)} if view.keys else absent([]),
+            resorted(columns, sorting(view)) if back is not None else sorting(view) or no_update,
+            chosen or absent({}),
         )
 
 

@@ -80,7 +80,8 @@ def series(
             at = one.odd_x if until is None else one.odd_x[one.odd_x <= until]
             y = np.full(len(at), _under(limits, log=log[1]))
             marks.append(Points(at, y, role, f"{text}: NaN or infinite", marker="cross"))
-    return _panel(traces, (*under, *marks), log, _foot(traces, smoothing, log), limits)
+    across = None if until is None else _ends([t.x for t, *_ in shown], log=log[0])
+    return _panel(traces, (*under, *marks), log, _foot(traces, smoothing, log), limits, across)
 
 
 def grouped_series(
@@ -120,7 +121,8 @@ def grouped_series(
     foot = (
         f"{len(shown)} runs with {points:,} points in {len(names)} groups; mean, and lowest to highest of the averages"
     )
-    return _panel(traces, (*under, *marks), log, foot, limits)
+    across = None if until is None else _ends([s.x for s in spreads], log=log[0])
+    return _panel(traces, (*under, *marks), log, foot, limits, across)
 
 
 def _panel(
@@ -129,6 +131,7 @@ def _panel(
     log: tuple[bool, bool],
     foot: str,
     limits: tuple[float, float] | None = None,
+    across: tuple[float, float] | None = None,
 ) -> Figure:
     name = traces[0].name if traces else ""
     clock = traces[0].clock if traces else "step"
@@ -136,7 +139,7 @@ def _panel(
     panel = Panel(
         title=_title(name),
         subtitle=_measured(name),
-        x=Axis(_across(clock), scales[0]),  # type: ignore[arg-type]
+        x=Axis(_across(clock), scales[0], across),  # type: ignore[arg-type]
         y=Axis(axis_label(name), scales[1], limits),  # type: ignore[arg-type]
         marks=marks,
         foot=foot,
@@ -173,6 +176,13 @@ def _cut(x: Floats, y: Floats, log: tuple[bool, bool], until: float | None) -> t
     kept &= (x > 0) | (not log[0])
     kept &= (y > 0) | (not log[1])
     return x[kept], y[kept]
+
+
+def _ends(along: Sequence[Floats], *, log: bool) -> tuple[float, float] | None:
+    """The first and the last x that an axis has a place for; None where they are one."""
+    values = np.concatenate([*along, np.empty(0)])
+    values = values[np.isfinite(values) & ((values > 0) | (not log))]
+    return (float(values.min()), float(values.max())) if len(values) and values.min() < values.max() else None
 
 
 def _limits(heights: Sequence[Floats], *, log: bool) -> tuple[float, float]:
