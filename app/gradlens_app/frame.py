@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -136,8 +137,12 @@ def _connect_poll(app: Dash, data: Data) -> None:
         pace.tick("poll"),
         State("chosen", "data"),
         State("there", "data"),
+        State("address", "search"),
+        State("cursor", "data"),
     )
-    def poll(tick: int, chosen: dict[str, str] | None, there: bool | None) -> Any:
+    def poll(
+        tick: int, chosen: dict[str, Any] | None, there: bool | None, search: str | None, asked: str | None
+    ) -> Any:
         listing = data.listing()
         keys = [key for key in (chosen or {}).get("runs", "").split(",") if key]
         known = (chosen or {}).get("cursor")
@@ -150,6 +155,10 @@ def _connect_poll(app: Dash, data: Data) -> None:
         text = f"{count:,} run{'' if count == 1 else 's'}"
         running = sum(entry.run.status == "running" for entry in seen)
         text += f", {running} recording" if running else ""
+        shown = (chosen or {}).get("search")
+        if shown is not None and shown != (search or ""):
+            # The server was away when the address changed, or is still at it: look again, once.
+            now, known = hashlib.sha256((search or "").encode()).hexdigest()[:16], asked
         return (
             no_update if now == known else now,
             text,

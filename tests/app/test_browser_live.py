@@ -173,6 +173,32 @@ def test_a_server_slower_than_the_clocks_is_heard_and_asked_one_thing_at_a_time(
     assert most <= 2  # where the reader's choice came beside a clock's question
 
 
+def test_what_was_asked_while_the_server_was_away_is_shown_once_it_is_back(
+    visit: Callable[[Path], Visit], read_pair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradlens_app.layout.LIVE_MS", 300)
+    seen = visit(read_pair)
+    seen.open("/dynamics?smooth=0")
+    seen.wait_for_panels(4)
+    lost: list[str] = []
+
+    def lose(route: Any) -> None:
+        if not lost and "view.data" in (route.request.post_data_json or {}).get("output", ""):
+            lost.append(route.request.url)
+            route.abort()
+        else:
+            route.fallback()
+
+    seen.page.route("**/_dash-update-component*", lose)
+    is_zoomed = "() => document.querySelector('.js-plotly-plot')._fullLayout.xaxis.range[1] < 70"
+    assert not seen.page.evaluate(is_zoomed)
+    seen.page.evaluate("() => window.gradlens.go(new URLSearchParams('smooth=0&zoom=20..60'))")
+    seen.wait_for(is_zoomed)
+    assert lost
+    about_that = ("ERR_FAILED", "the server did not respond")
+    seen.complaints[:] = [text for text in seen.complaints if not any(part in text for part in about_that)]
+
+
 def test_a_clock_asks_again_once_answered_or_after_long(visit: Callable[[Path], Visit], read_pair: Path) -> None:
     seen = visit(read_pair)
     seen.open("/")

@@ -221,6 +221,7 @@ def test_a_cursor_moves_only_when_a_run_shown_has_changed(live: RunWriter, tmp_p
     def poll(key: str, cursor: str | None) -> dict[str, object]:
         outputs = [("cursor", "data"), ("run-count", "children"), ("there", "data"), ("poll-answered", "data")]
         state = {("chosen", "data"): {"runs": key, "cursor": cursor}, ("there", "data"): True}
+        state |= {("address", "search"): "", ("cursor", "data"): None}
         found: dict[str, object] = callback(client, outputs, {("poll-tick", "data"): 0}, state).json["response"]
         return found
 

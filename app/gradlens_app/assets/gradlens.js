@@ -270,7 +270,7 @@
         theme, control, until, unzoom, zoomed: zoomText, pause, address, tableToAddress, quickFilter,
         told: (told, view) => {
             window.gradlensTold = told;
-            return { runs: (told && told.runs) || "", cursor: (view && view.cursor) || null };
+            return { runs: (told && told.runs) || "", cursor: (view && view.cursor) || null, search: view && view.search };
         },
     });
     window.dashMantineFunctions = window.dashMantineFunctions || {};
