@@ -112,7 +112,9 @@ def lose_steps(writer: RunWriter, disk: FullDisk, first: int, last: int) -> None
     disk.full = True
     for step in range(first, last):
         writer.append({"step": step}, {})
+    end = time.monotonic() + 30
     while writer.last_error is None:  # the thread that writes may not have come to it yet
+        assert time.monotonic() < end
         time.sleep(0.01)
     disk.full = False
     assert writer.flush()

@@ -209,7 +209,7 @@ def _prediction(own: SweetSpot | None, hits: HitRate) -> Tile:
     if hits.n:
         judged = (
             f"hit rate: {hits.hits} of {hits.n} learning rates within a factor 2 of the sweep's best, "
-            f"exact 95 % interval {hits.low:z.2f} to {hits.high:z.2f}; "
+            f"exact 95 % interval {hits.low:.2f} to {hits.high:.2f}; "
             f"always guessing b = {hits.constant} hits {hits.constant_hits}"
         )
     else:

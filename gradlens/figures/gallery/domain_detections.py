@@ -31,9 +31,7 @@ def domain_detections(result: DomainDetections) -> Figure:
     foot = f"{sum(each.count for each in result.domains):,} micro-batches, 95 % intervals over blocks of steps{left}"
     subtitle = "each domain's micro-batches against the others of their step"
     panel = Panel(_TITLE, subtitle, Axis(""), y, (*marks, Rule(0.5, "y", "chance")), foot)
-    said = ", ".join(
-        f"{each.domain} {each.by_norm.value:z.2f} ({each.by_cosine.value:z.2f})" for each in result.domains
-    )
+    said = ", ".join(f"{each.domain} {each.by_norm.value:.2f} ({each.by_cosine.value:.2f})" for each in result.domains)
     caption = (
         f"Share of pairs within steps in which a domain's micro-batch is longer (agrees less): {said}; .5 is chance."
     )

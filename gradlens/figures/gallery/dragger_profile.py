@@ -111,7 +111,7 @@ def _caption(result: DraggerProfile) -> str:
         if np.isfinite(each.auc.value):
             low, high = each.auc.interval
             doubt = f", {each.auc.caveat}" if each.auc.caveat else ""
-            answer = f"{each.auc.value:z.2f} [{low:z.2f}, {high:z.2f}]{doubt}"
+            answer = f"{each.auc.value:.2f} [{low:.2f}, {high:.2f}]{doubt}"
             parts.append(f"AUC of {_SCORES[each.score][1]}, {each.phase}: {answer}.")
     if len(result.domains) - 1 > _MOST_DOMAINS:
         parts.append(f"The {_MOST_DOMAINS} most frequent domains are drawn.")

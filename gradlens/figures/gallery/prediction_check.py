@@ -96,7 +96,7 @@ def _caption(checks: Sequence[Check]) -> str:
         f"Gradient norm predicted from one run against the norm swept, for {found.n} tasks and learning rates; a "
         "point for each micro-batch size, a cross for the smallest. The "
         f"predicted best micro-batch size is within a factor of two of the swept one in {found.hits} of {found.n} "
-        f"(exact 95 % binomial interval of the rate {found.low:z.2f} to {found.high:z.2f}); always guessing "
+        f"(exact 95 % binomial interval of the rate {found.low:.2f} to {found.high:.2f}); always guessing "
         f"b = {found.constant}, the best constant in hindsight, hits {found.constant_hits}. Mean rank correlation "
         f"over sizes {found.rank_correlation:z.2f}. Predicted over swept norm: {ratios.min():.2g} to "
         f"{ratios.max():.2g}, median {np.median(ratios):.2g}."

@@ -77,7 +77,7 @@ def smoothness_at_loss(found: SmoothnessComparison, labels: Sequence[str], colou
         low, high = matched.interval
         foot = (
             f"medians between the lines {matched.first:.3g} and {matched.second:.3g}, "
-            f"ratio {matched.ratio:.2f} [{low:z.2f}, {high:z.2f}]"
+            f"ratio {matched.ratio:.2f} [{low:.2f}, {high:.2f}]"
         )
     said = [f"Smoothness against training loss, {labels[0]} and {labels[1]}: {foot}.", matched_verdict(matched)]
     said += [*matched.caveats] if not matched.status else []
