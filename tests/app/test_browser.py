@@ -211,6 +211,7 @@ def test_back_and_forward_set_the_table_as_the_address_says(visit: Callable[[Pat
     page.get_by_role("option").first.click()
     seen.wait_for(f"() => location.search.includes('baseline={plain}')")
     page.locator(".ag-floating-top .ag-row").first.wait_for()
+    length = page.evaluate("() => history.length")
     page.go_back()
     page.locator(".ag-floating-top .ag-row").first.wait_for(state="detached")
     assert page.locator("#baseline").input_value() == ""
@@ -226,6 +227,7 @@ def test_back_and_forward_set_the_table_as_the_address_says(visit: Callable[[Pat
     assert page.get_by_role("textbox", name="Filter the runs").input_value() == "clipped"
     page.wait_for_timeout(500)
     assert f"find=clipped&sort=final_loss:asc&baseline={plain}" in page.url
+    assert page.evaluate("() => history.length") == length
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

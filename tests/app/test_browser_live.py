@@ -199,6 +199,89 @@ def test_what_was_asked_while_the_server_was_away_is_shown_once_it_is_back(
     seen.complaints[:] = [text for text in seen.complaints if not any(part in text for part in about_that)]
 
 
+HASTE = """() => {
+    const { fetch, setTimeout } = window, late = [];
+    const wait = (time) => new Promise((done) => setTimeout(done, time));
+    const onward = () => new Promise((done) => {
+        window.addEventListener('popstate', done, { once: true });
+        window.history.forward();
+    });
+    let count = 0;
+    window.fetch = async (url, options) => {
+        const answer = await fetch(url, options);
+        if (!String((options || {}).body).includes('"changedPropIds":["asked.data"]')) { return answer; }
+        count += 1;
+        if (count === 1) {  // the table has it; what follows from that comes after the next Forward
+            window.setTimeout = (run, time, ...rest) => time ? setTimeout(run, time, ...rest) : late.push(run);
+            const go = async () => {
+                while (document.querySelector('#find').value !== 'clipped') { await wait(5); }
+                await onward();
+                window.setTimeout = setTimeout;
+                late.forEach((run) => run());
+            };
+            go();
+        } else if (count === 2) {
+            await wait(400);  // until all else is answered
+            await onward();
+            await wait(400);
+        } else {
+            await wait(400);
+            window.isThere = true;
+        }
+        return answer;
+    };
+}"""
+"""The reader goes Forward twice more, each time when the table has not yet followed the last."""
+
+
+def test_a_table_that_has_not_yet_followed_the_reader_writes_no_address(
+    visit: Callable[[Path], Visit], read_pair: Path
+) -> None:
+    seen = visit(read_pair)
+    seen.open("/?live=off")  # no clock asks beside the reader
+    page = seen.page
+    page.get_by_text("Losses are means").wait_for()
+    find = "() => document.querySelector('#find').value"
+    texts = ["", "clipped", "plain", "un"]
+    for text in texts[1:]:
+        page.get_by_role("textbox", name="Filter the runs").fill(text)
+        seen.wait_for(f"() => location.search === '?live=off&find={text}'")
+    address, length = page.url, page.evaluate("() => history.length")
+    for text in texts[-2::-1]:
+        page.go_back()
+        seen.wait_for(f"() => ({find})() === '{text}'")
+        page.wait_for_timeout(400)  # until it is told, after a fifth of a second
+    page.evaluate(HASTE)
+    page.go_forward()
+    seen.wait_for(f"() => window.isThere && ({find})() === 'un'")
+    page.wait_for_timeout(400)
+    assert (page.url, page.evaluate("() => history.length")) == (address, length)
+    assert page.evaluate(find) == "un"
+
+
+def test_back_and_at_once_forward_leave_the_text_that_was_sought(
+    visit: Callable[[Path], Visit], read_pair: Path
+) -> None:
+    seen = visit(read_pair)
+    seen.open("/")
+    page = seen.page
+    page.get_by_text("Losses are means").wait_for()
+    page.get_by_role("textbox", name="Filter the runs").fill("clipped")
+    seen.wait_for("() => location.search === '?find=clipped'")
+    address, length = page.url, page.evaluate("() => history.length")
+    page.evaluate("""() => {
+        const { setTimeout } = window;
+        window.setTimeout = (run, time, ...rest) => setTimeout(run, time === 200 ? 1500 : time, ...rest);
+    }""")  # Back and Forward are within the wait for more letters, however slow the machine
+    page.go_back()
+    seen.wait_for("() => document.querySelector('#find').value === ''")
+    page.go_forward()
+    page.wait_for_timeout(2500)
+    seen.wait_for("() => document.querySelector('#find').value === 'clipped'")
+    seen.wait_for("() => document.querySelectorAll('.ag-pinned-left-cols-container .ag-row').length === 1")
+    assert (page.url, page.evaluate("() => history.length")) == (address, length)
+
+
 def test_a_clock_asks_again_once_answered_or_after_long(visit: Callable[[Path], Visit], read_pair: Path) -> None:
     seen = visit(read_pair)
     seen.open("/")

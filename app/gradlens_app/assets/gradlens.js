@@ -11,10 +11,17 @@
         return text ? "?" + text : "";
     }
 
-    function changed(given) {
-        const search = written(given);
-        return search === written(fields()) ? same() : search;
+    // Whatever the order of the fields, which says nothing.
+    function isHere(given) {
+        const [asked, here] = [given, fields()].map((each) => {
+            const ordered = new URLSearchParams(each);
+            ordered.sort();
+            return ordered.toString();
+        });
+        return asked === here;
     }
+
+    function changed(given) { return isHere(given) ? same() : written(given); }
 
     // As controls.as_text writes it.
     function asText(value) {
@@ -53,7 +60,7 @@
 
     // Another address without a stop in the history.
     function rewrite(given) {
-        if (written(given) !== written(fields())) {
+        if (!isHere(given)) {
             window.history.replaceState(null, "", window.location.pathname + written(given));
         }
     }
@@ -163,13 +170,32 @@
         return [hrefs, classes, off, off ? "paused" : "live"];
     }
 
+    // Until the server has said how the table is to be after Back or Forward, it is as at another address. Dash lets this
+    // be asked meanwhile, where what waits for each other looks like a circle. An answer that takes this long is lost.
+    const LOST_MS = 10000;
+
+    function isAwaited(asked, restored) {
+        if (restored && restored.at === asked.at) { return false; }
+        return !asked.at || Date.now() - asked.at < LOST_MS;
+    }
+
+    // A text field that is set twice while it waits for more letters goes back to the first text, which nobody wrote.
+    let isWritten = true;
+    document.addEventListener("input", (event) => { isWritten = isWritten || event.target.id === "find"; }, true);
+
+    function sought(find, given) {
+        const text = (isWritten ? find : given.get("find")) || "";
+        if (text !== (find || "")) { window.dash_clientside.set_props("find", { value: text }); }
+        return text;
+    }
+
     // The table's state in the address, once it has taken over what the address said.
-    function tableToAddress(selected, find, columns, baseline, state, filters, asked) {
-        if (!asked || !triggered() || triggered().prop_id.endsWith("asked.data")) { return same(); }
+    function tableToAddress(selected, find, columns, baseline, state, filters, restored, asked) {
+        if (!asked || pageName() || !triggered() || isAwaited(asked, restored)) { return same(); }
         const given = fields();
         const put = (name, text) => { if (text) { given.set(name, text); } else { given.delete(name); } };
         if (Array.isArray(selected)) { put("runs", selected.map((row) => row.key).join(",")); }
-        put("find", find);
+        put("find", sought(find, given));
         put("columns", columns && columns.length ? asText(columns) : "");
         put("baseline", baseline);
         const sorted = (state || []).filter((column) => column.sort).sort((a, b) => a.sortIndex - b.sortIndex);
@@ -181,7 +207,8 @@
     // Back and Forward among the states of the table: it takes over what the address says, as when it came.
     window.addEventListener("popstate", () => {
         if (document.getElementById("run-table") && !pageName()) {
-            window.dash_clientside.set_props("asked", { data: { search: window.location.search } });
+            isWritten = false;
+            window.dash_clientside.set_props("asked", { data: { search: window.location.search, at: Date.now() } });
         }
     });
 

@@ -39,6 +39,7 @@ def body(data: Data) -> html.Div:
             html.P("", id="table-foot", className="foot"),
             html.Div(id="table-problems"),
             dcc.Store(id="asked"),
+            dcc.Store(id="restored"),
             dcc.Store(id="rows"),
             dcc.Interval(id="fill", interval=SOON_MS, disabled=False),
             *pace.stores("rows"),
@@ -117,6 +118,7 @@ def connect(app: Dash, data: Data) -> None:
         Input("baseline", "value"),
         Input("run-table", "columnState"),
         Input("run-table", "filterModel"),
+        Input("restored", "data"),
         State("asked", "data"),
         prevent_initial_call=True,
     )
@@ -186,13 +188,14 @@ def _connect_rows(app: Dash, data: Data) -> None:
         Output("run-table", "selectedRows"),
         Output("run-table", "columnState"),
         Output("run-table", "filterModel"),
+        Output("restored", "data"),
         Input("asked", "data"),
         State("address", "search"),
         State("run-table", "columnState"),
         prevent_initial_call=True,
     )
     def restore(
-        asked: Mapping[str, str] | None, search: str | None, columns: list[dict[str, Any]] | None
+        asked: Mapping[str, Any] | None, search: str | None, columns: list[dict[str, Any]] | None
     ) -> tuple[object, ...]:
         """What the address says, once, and after Back and Forward: else the table writes it."""
         back = (asked or {}).get("search")
@@ -213,6 +216,7 @@ def _connect_rows(app: Dash, data: Data) -> None:
             {"ids": list(view.keys)} if view.keys else absent([]),
             resorted(columns, sorting(view)) if back is not None else sorting(view) or no_update,
             chosen or absent({}),
+            asked,  # which question this answers: the reader may have gone on meanwhile
         )
 
 
