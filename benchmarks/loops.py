@@ -175,14 +175,13 @@ class Training:
         self._step, self._end = LOOPS[contestant](self._task, self.folder)
         self._taken = 0
         self._take(SETTLE)
+        self._make_room()
 
     def turn(self, steps):
         """Nanoseconds of each step but the first `WARM`."""
         self._take(WARM)
         taken = self._take(steps - WARM)
-        if self._on_card:  # the next one's batch needs the room
-            self._task.optimizer.zero_grad()
-            torch.cuda.empty_cache()
+        self._make_room()
         return taken
 
     def close(self):
@@ -197,6 +196,12 @@ class Training:
         self._task.optimizer.zero_grad()
         found["tensors"] = _tensors()
         return found | self._end()
+
+    def _make_room(self):
+        """The next one's batch needs the card's memory."""
+        if self._on_card:
+            self._task.optimizer.zero_grad()
+            torch.cuda.empty_cache()
 
     def _take(self, steps):
         """Nanoseconds of each step: between events on a card, which nothing waits for meanwhile."""

@@ -13,7 +13,7 @@ from gradlens.recording.consecutive import ConsecutiveProbe
 from gradlens.recording.frozen_weights import FrozenWeightsProbe
 from gradlens.recording.landscape import LandscapeProbe
 from gradlens.recording.plan import Plan
-from gradlens.recording.replayed_loss import HalfPrecisionError
+from gradlens.recording.replayed_loss import HalfPrecisionError, UnrepeatableError
 from gradlens.recording.smoothness import SmoothnessProbe, make_probe
 from gradlens.recording.step_row import SINGLE_SAMPLES, Part, StepRow
 from gradlens.schema import CONSECUTIVE, LANDSCAPE
@@ -24,6 +24,7 @@ _REASONS: dict[type[Exception], str] = {
     torch.OutOfMemoryError: "none: out of memory",
     MemoryError: "none: out of memory",
     HalfPrecisionError: "none: half precision inside compute",
+    UnrepeatableError: "none: loss does not repeat",
 }
 
 

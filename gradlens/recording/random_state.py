@@ -34,7 +34,7 @@ def capture(devices: Iterable[torch.device] = ()) -> RandomState:
 
 
 def restore(state: RandomState) -> None:
-    """Put all generators back.
+    """Put all generators back; those of accelerators only if they have moved: on CUDA that seeds cuDNN's dropout anew.
 
     >>> before = capture()
     >>> first = torch.rand(())
@@ -47,6 +47,8 @@ def restore(state: RandomState) -> None:
     torch.set_rng_state(state.torch_cpu)
     for device, saved in state.accelerators:
         module = torch.get_device_module(device)
+        if torch.equal(_get(module, device), saved):
+            continue
         if device.type == "mps":
             module.set_rng_state(saved)
         else:

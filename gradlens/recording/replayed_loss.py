@@ -48,6 +48,10 @@ class HalfPrecisionError(RuntimeError):
     """The loss is computed in half precision although the weights are not: its gradients measure rounding."""
 
 
+class UnrepeatableError(RuntimeError):
+    """The loss draws from a random state that cannot be put back: to evaluate it again would change the training."""
+
+
 class ReplayedLoss:
     """Evaluates one step's loss again, as often as asked, wherever the parameters then are.
 
@@ -114,6 +118,7 @@ class ReplayedLoss:
 
         Raises:
             RuntimeError: if no loss was remembered.
+            UnrepeatableError: if the model draws cuDNN's own dropout.
             HalfPrecisionError: if ``compute`` works in half precision although the weights are not.
             TypeError: if ``compute`` returns no loss. Whatever it raises comes through.
         """
@@ -166,6 +171,8 @@ class ReplayedLoss:
         """
         if self._call is None or self._random is None:
             raise RuntimeError("no loss was remembered for this step")
+        if any(device.type == "cuda" for device in self.devices):
+            _cudnn_dropout_refused(self._modes)
         needed = [parameter for parameter in self.parameters if parameter.requires_grad]
         now = random_state.capture(self.devices)
         _replaying.depth = getattr(_replaying, "depth", 0) + 1
@@ -319,6 +326,24 @@ def buffers_shielded(model: nn.Module) -> Iterator[None]:
     finally:
         for module, name, buffer in places:
             module._buffers[name] = buffer
+
+
+def _cudnn_dropout_refused(modes: Sequence[tuple[nn.Module, bool]]) -> None:
+    """Look for recurrent layers whose dropout is cuDNN's, before any random state is touched.
+
+    Its random state is none of torch's generators: nothing reads it, and to set a generator of the card seeds it anew.
+
+    Raises:
+        UnrepeatableError: if one of them is in training mode.
+    """
+    if torch.backends.cudnn.enabled and any(
+        training and isinstance(module, nn.RNNBase) and module.num_layers > 1 and module.dropout > 0
+        for module, training in modes
+    ):
+        raise UnrepeatableError(
+            "the dropout between the layers of an nn.LSTM, nn.GRU or nn.RNN is cuDNN's, whose random state cannot be "
+            "put back; stack one-layer modules with nn.Dropout between them instead"
+        )
 
 
 @contextmanager

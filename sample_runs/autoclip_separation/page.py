@@ -77,16 +77,25 @@ def ranged(x, values, colour, label):
     return Line(x, means, colour, label), Points(x, means, colour, error_low=lows, error_high=highs)
 
 
+TRIED = {
+    "kept": "a set of mixtures gone through again and again",
+    "gpu": "the paper's network and batches, for some minutes of a GPU",
+}
+"""Folders beside the page in which the same was tried otherwise."""
+
+
 def page(pairs, by_percentile, found, shown, tried=()):
-    """The page as Markdown; ``tried`` are the claims of the other way to train, in the folder ``kept``."""
+    """The page as Markdown; ``tried``: folder of `TRIED` -> the claims there."""
     config = pairs[0][0].run.config
     kept = f", {config['mixtures']:,} mixtures gone through again and again" if "mixtures" in config else ""
+    large = ", the paper's network and batches" if config["hidden"] == 300 else ""
     seeds = ", ".join(str(pair[0].seed) for pair in pairs)
     return "\n".join(
         [
-            f"# AutoClip on two-speaker separation{kept}: {config['steps']:,} steps, seeds {seeds}",
+            f"# AutoClip on two-speaker separation{large}{kept}: {config['steps']:,} steps, seeds {seeds}",
             "",
-            "Written by recipe.py from the recorded runs." + " One seed supports no claim." * (len(pairs) == 1),
+            "Written by recipe.py from the recorded runs."
+            + " One seed: an interval is of this pair of runs, none is over seeds." * (len(pairs) == 1),
             "",
             f"Here: {config['data']}, {config['layers']} BLSTM x {config['hidden']}, batches of {config['batch']} "
             f"mixtures of {config['frames']} frames, {config['steps']:,} iterations, Adam {config['lr']:g}, loss "
@@ -117,16 +126,15 @@ def page(pairs, by_percentile, found, shown, tried=()):
 
 
 def tried_table(tried):
-    if not tried:
-        return
-    yield "What was tried besides: a set of mixtures gone through again and again, [kept/results.md](kept/results.md)."
-    yield ""
-    yield "| claim | there | same? |"
-    yield "|---|---|---|"
-    for one in tried:
-        if one.same != "not asked":
-            yield f"| {one.claim} | {one.ours} | {one.same} |"
-    yield ""
+    for name, found in dict(tried).items():
+        yield f"What was tried besides: {TRIED[name]}, [{name}/results.md]({name}/results.md)."
+        yield ""
+        yield "| claim | there | same? |"
+        yield "|---|---|---|"
+        for one in found:
+            if one.same != "not asked":
+                yield f"| {one.claim} | {one.ours} | {one.same} |"
+        yield ""
 
 
 def percentile_table(by_percentile):

@@ -3,6 +3,7 @@
     python recipe.py --out out                  21 trainings, about an hour of one core
     python recipe.py --out out --fast           two short ones, well under a minute: FAST=1 does the same
     python recipe.py --out out/kept --size kept    the paper's pair on 320 mixtures, gone through 100 times
+    python recipe.py --out out/gpu --size gpu --device cuda    the pair in the paper's network, four minutes of a GPU
     python recipe.py --out out --size paper --device cuda --train wav8k/min/tr --test wav8k/min/tt
 
 Trainings that an earlier call finished are kept: a recipe that was stopped goes on where it was.
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from claims import claims
 from measured import NONE, TABLE_1, measure, percentile_of
-from page import drawn, page
+from page import TRIED, drawn, page
 from sizes import SIZES, Size
 
 import gradlens
@@ -30,6 +31,7 @@ ARMS = {  # size -> percentiles and seeds
     "fast": ((CLIPPED, NONE), (0,)),
     "cpu": (tuple(TABLE_1), (0, 1, 2)),
     "kept": ((CLIPPED, NONE), (0, 1, 2)),
+    "gpu": ((CLIPPED, NONE), (0,)),
     "paper": ((CLIPPED, NONE), (0,)),
 }
 
@@ -85,8 +87,7 @@ def draw(runs, out, size):
         pictures.save(figure, out / "figures" / figure.name)
     found = claims(pairs, by_percentile)
     claims_file.write(found, out / "claims.json")
-    other = out / "kept" / "claims.json"
-    tried = claims_file.read(other) if other.is_file() else ()
+    tried = {name: claims_file.read(file) for name in TRIED if (file := out / name / "claims.json").is_file()}
     text = page(pairs, by_percentile, found, shown if size != "fast" else (), tried)
     (out / "results.md").write_text(text)
     return text

@@ -1,4 +1,4 @@
-"""How large a training is: to test, to run on a core, and as in the paper."""
+"""How large a training is: to test, to run on a core, in some minutes of a GPU, and as in the paper."""
 
 from dataclasses import asdict, dataclass
 
@@ -37,5 +37,6 @@ SIZES = {
     "fast": Size(1, 24, batch=4, frames=30, steps=400, mixtures=None, tested=20, tested_frames=126),
     "cpu": Size(2, 32, batch=8, frames=40, steps=4000, mixtures=None, tested=200, tested_frames=126),
     "kept": Size(2, 32, batch=8, frames=40, steps=4000, mixtures=320, tested=200, tested_frames=126),
+    "gpu": Size(2, 300, batch=25, frames=400, steps=3300, mixtures=825, tested=500, tested_frames=501),
     "paper": Size(2, 300, batch=25, frames=400, steps=80_000, mixtures=20_000, tested=3000, tested_frames=501),
 }

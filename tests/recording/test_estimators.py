@@ -398,6 +398,33 @@ def test_half_precision_inside_compute_is_refused_by_each() -> None:
         assert same(before, everything(model))
 
 
+def test_cudnns_dropout_is_refused_before_a_random_state_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it does to a training is seen on a card only: see test_on_a_card.py."""
+    model = nn.GRU(2, 3, num_layers=2, dropout=0.5)
+    replay = ReplayedLoss(model, list(model.parameters()), CPU)
+    replay.remember(lambda: model(torch.ones(4, 2))[0].sum())
+    replay.gradients()  # the CPU's is torch's own
+    replay.devices = {torch.device("cuda")}
+    for name in ("capture", "restore"):
+        monkeypatch.setattr(f"gradlens.recording.random_state.{name}", None)
+    with pytest.raises(replayed_loss.UnrepeatableError, match=r"stack one-layer modules with nn\.Dropout between them"):
+        replay.gradients()
+
+
+@pytest.mark.parametrize("changed", ["eval", "no dropout", "one layer", "without cuDNN"])
+def test_other_recurrent_layers_are_replayed_on_a_card(changed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = 1 if changed == "one layer" else 2
+    model = nn.LSTM(2, 3, num_layers=layers, dropout=0.5 if layers > 1 and changed != "no dropout" else 0.0)
+    model.train(changed != "eval")
+    monkeypatch.setattr(torch.backends.cudnn, "enabled", changed != "without cuDNN")
+    replay = ReplayedLoss(model, list(model.parameters()), CPU)
+    replay.remember(lambda: model(torch.ones(4, 2))[0].sum())
+    replay.devices = {torch.device("cuda")}
+    monkeypatch.setattr("gradlens.recording.random_state.capture", lambda devices: None)
+    monkeypatch.setattr("gradlens.recording.random_state.restore", lambda state: None)
+    assert all(gradient is not None for gradient in replay.gradients())
+
+
 @pytest.mark.parametrize("name", PROBES)
 def test_nothing_is_read_by_the_host(name: str) -> None:
     """On meta tensors every host read raises: a tensor there has no value to read."""
