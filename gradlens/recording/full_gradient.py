@@ -41,6 +41,7 @@ def full_gradient(
 
     Raises:
         ValueError: if there is no batch, or one without a tensor.
+        UnrepeatableError: as :meth:`ReplayedLoss.loss_and_gradients`.
     """
     now = random_state.capture(replay.devices)
     total: list[Tensor | None] = [None] * len(replay.parameters)

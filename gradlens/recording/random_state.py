@@ -34,7 +34,7 @@ def capture(devices: Iterable[torch.device] = ()) -> RandomState:
 
 
 def restore(state: RandomState) -> None:
-    """Put all generators back; those of accelerators only if they have moved: on CUDA that seeds cuDNN's dropout anew.
+    """Put all generators back; an accelerator's only if it has moved: setting CUDA's seeds cuDNN's dropout anew.
 
     >>> before = capture()
     >>> first = torch.rand(())

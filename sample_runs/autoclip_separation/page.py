@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from measured import NONE, TABLE_1
+from sizes import SIZES
 
 from gradlens import figures
 from gradlens.figures.figure import Axis, Figure, Line, Panel, Points
@@ -88,7 +89,7 @@ def page(pairs, by_percentile, found, shown, tried=()):
     """The page as Markdown; ``tried``: folder of `TRIED` -> the claims there."""
     config = pairs[0][0].run.config
     kept = f", {config['mixtures']:,} mixtures gone through again and again" if "mixtures" in config else ""
-    large = ", the paper's network and batches" if config["hidden"] == 300 else ""
+    large = ", the paper's network and batches" if config["hidden"] == SIZES["paper"].hidden else ""
     seeds = ", ".join(str(pair[0].seed) for pair in pairs)
     return "\n".join(
         [
